@@ -1,0 +1,1 @@
+"""The sweep orchestrator: spec -> plan -> frontier -> execute -> store -> records -> tables."""

@@ -1,0 +1,145 @@
+"""The command `sweep`: parses the command line and shows what went wrong. The commands themselves are in commands.py.
+
+Exit codes: 0 done; 1 some trials failed, or a claim is refuted; 2 the request was wrong; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from orchestrator.errors import SweepError, allowed
+
+FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
+Commands = "argparse._SubParsersAction[_Parser]"
+KINDS = ("workloads", "measures", "models", "datasets", "sweeps")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line and the nearest match instead of argparse's whole usage."""
+        known = [name for action in self._actions for name in action.option_strings]
+        if message.startswith("unrecognized arguments: -"):
+            message += f" ({allowed(message.split(': ')[1].split('=')[0].split(' ')[0], known)})"
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    top = _Parser(prog="sweep", description="Sweeps of small trainings: from YAML to comparison tables.")
+    top.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+    _add_run(commands)
+    _add_readers(commands)
+    _add_others(commands)
+    return top
+
+
+def _add_spec(command: argparse.ArgumentParser) -> None:
+    command.add_argument("specs", nargs="+", type=Path, metavar="SPEC", help="sweep files")
+    command.add_argument("--scale", help="a named overlay of the file: smoke, desk ...")
+    command.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="replace one value or axis")
+    command.add_argument("--limit", type=_positive, metavar="N", help="the first N trials only")
+    command.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+    _add_store(command)
+
+
+def _add_store(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--store", default="runs", metavar="DIR", help="what sweeps made (default ./runs)")
+
+
+def _add_run(commands: Commands) -> None:
+    run = commands.add_parser("run", help="run what is missing of sweeps and print their tables")
+    _add_spec(run)
+    run.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
+    run.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
+    run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
+    run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
+    run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
+    shown = run.add_mutually_exclusive_group()
+    shown.add_argument("--plain", action="store_true", help="lines instead of a live view")
+    shown.add_argument("--quiet", action="store_true", help="no progress")
+    shown.add_argument("--json", action="store_true", help="progress as JSON lines")
+    plan = commands.add_parser("plan", help="show trials, nodes, what is shared and done; runs nothing")
+    _add_spec(plan)
+    plan.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_readers(commands: Commands) -> None:
+    status = commands.add_parser("status", help="how far sweeps are")
+    status.add_argument("name", nargs="?", metavar="NAME", help="a sweep (default: all of the store)")
+    status.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+    _add_store(status)
+    table = commands.add_parser("table", help="print the tables of a sweep")
+    table.add_argument("name", metavar="NAME")
+    table.add_argument("--table", metavar="TABLE", help="one table only")
+    table.add_argument("--format", choices=FORMATS, default="text")
+    table.add_argument("--output", type=Path, metavar="FILE", help="write to a file (needed for parquet)")
+    _add_store(table)
+    claims = commands.add_parser("claims", help="judge the claims of a sweep; exit code 1 if one is refuted")
+    claims.add_argument("name", metavar="NAME")
+    claims.add_argument("--json", action="store_true", help="for programs")
+    _add_store(claims)
+
+
+def _add_others(commands: Commands) -> None:
+    listing = commands.add_parser("list", help="what there is to use in a sweep")
+    listing.add_argument("kind", nargs="?", choices=KINDS)
+    _add_store(listing)
+    data = commands.add_parser("data", help="look after data sets")
+    check = data.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser).add_parser(
+        "check", help="say what is there and whether its checksum is right"
+    )
+    check.add_argument("name", nargs="?", metavar="NAME", help="one data set (default: all)")
+    check.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+    show = commands.add_parser("ui", help="the MLflow UI of the store, on this machine only")
+    show.add_argument("--port", type=_positive, default=5000, metavar="P", help="the next free one if taken")
+    _add_store(show)
+    sync = commands.add_parser("sync", help="send MLflow what it has not got yet")
+    sync.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
+    _add_store(sync)
+
+
+def _positive(text: str) -> int:
+    return _count(text, 1)
+
+
+def _count(text: str, least: int = 0) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = least - 1
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least {least}")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    request = parser().parse_args(arguments)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a user's own `workload: package.module`
+    try:
+        from orchestrator import commands
+
+        return getattr(commands, f"{request.command}_command")(request)
+    except SweepError as error:
+        if request.debug:
+            raise
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted: what is finished is kept; the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

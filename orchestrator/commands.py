@@ -1,0 +1,234 @@
+"""What each command does: reads the request, calls the parts in the order of the flow, prints."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator import index
+from orchestrator.errors import DataError, NotFound, SweepError, allowed
+from orchestrator.frontier import needed
+from orchestrator.plan import Plan
+from orchestrator.plan import plan as make_plan
+from orchestrator.resources import Resources
+from orchestrator.spec import SweepSpec, parse_set, read
+from orchestrator.store import Outcome, Store
+
+
+def run_command(request: Namespace) -> int:
+    """`sweep run`: every sweep in turn; refuses before anything runs."""
+    from orchestrator.running import run_sweep
+
+    plans = [_plan(path, request) for path in request.specs]
+    store = Store.at(request.store)
+    for plan in plans:
+        _refuse_missing_data(plan, needed(plan, index.known(store, plan.nodes)))
+    resources = Resources(request.jobs, request.gpus, request.address, request.inline)
+    codes = [run_sweep(plan, store, _data_dir(request), resources, request) for plan in plans]
+    return max(codes)
+
+
+def plan_command(request: Namespace) -> int:
+    """`sweep plan`: what a run would do."""
+    store = Store.at(request.store)
+    shown = []
+    for path in request.specs:
+        plan = _plan(path, request)
+        done = index.known(store, plan.nodes)
+        shown.append(_describe_plan(plan, done))
+    if request.json:
+        print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=1))
+    else:
+        print("\n\n".join(_plan_text(item) for item in shown))
+    return 0
+
+
+def status_command(request: Namespace) -> int:
+    """`sweep status`: from the saved specs and the store, never from what a driver believes."""
+    store = Store.at(request.store)
+    names = [request.name] if request.name else _sweeps(store)
+    if not names:
+        print(f"no sweeps in {store.root}")
+    for name in names:
+        plan = make_plan(saved_spec(store, name), _data_dir(request))
+        described = _describe_plan(plan, index.known(store, plan.nodes))
+        failed = sum(store.failure(key) is not None for key in plan.nodes)
+        total = sum(stage["nodes"] for stage in described["stages"].values())
+        done = sum(stage["done"] for stage in described["stages"].values())
+        print(
+            f"{name}: {described['trials_done']} of {described['trials']} trials, {done} of {total} nodes done", end=""
+        )
+        print(f", {failed} failed" if failed else "")
+    return 0
+
+
+def table_command(request: Namespace) -> int:
+    """`sweep table`: the tables of a sweep from its records."""
+    from orchestrator import tables
+    from orchestrator.render import render
+
+    store = Store.at(request.store)
+    spec = saved_spec(store, request.name)
+    records = read_records(store, request.name)
+    if request.table is not None and request.table not in spec.tables:
+        raise NotFound(f"{request.name} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
+    wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]
+    made = [tables.table(item, records, store.sweep_folder(request.name)) for item in wanted]
+    if request.format == "parquet":
+        _write_parquet(made, request.output)
+        return 0
+    text = "\n\n".join(render(item, request.format).rstrip("\n") for item in made) + "\n"
+    if request.output:
+        request.output.write_text(text)
+    else:
+        sys.stdout.write(text)
+    return 0
+
+
+def claims_command(request: Namespace) -> int:
+    """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
+    from orchestrator.claims import judge, render_verdicts
+
+    store = Store.at(request.store)
+    spec = saved_spec(store, request.name)
+    records = read_records(store, request.name)
+    verdicts = [judge(claim, records) for claim in spec.claims.values()]
+    print(render_verdicts(verdicts, "json" if request.json else "text"))
+    return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0
+
+
+def list_command(request: Namespace) -> int:
+    """`sweep list`: what there is to use in a sweep."""
+    from orchestrator.catalogue import catalogue
+
+    found = catalogue(Store.at(request.store))
+    for kind, things in found.items():
+        if request.kind in (None, kind):
+            print(f"{kind}:" if request.kind is None else "", end="\n" if request.kind is None else "")
+            for name, says in things.items():
+                print(f"  {name:<22} {says}".rstrip())
+    return 0
+
+
+def data_command(request: Namespace) -> int:
+    """`sweep data check`: exit code 2 if a data set that was asked for is missing or damaged."""
+    from workloads.datasets.check import check, names
+
+    if request.name is not None and request.name not in names():
+        raise NotFound(f"no data set {request.name!r}; {allowed(request.name, names())}")
+    states = [check(name, _data_dir(request)) for name in names() if request.name in (None, name)]
+    for state in states:
+        print(state)
+    if request.name and not all(state.ready for state in states):
+        raise DataError(f"{request.name} is not ready in {_data_dir(request)}")
+    return 0
+
+
+def ui_command(request: Namespace) -> int:
+    """`sweep ui`: serves the store's MLflow until interrupted."""
+    from orchestrator.tracking import ui as serve
+
+    return serve(Store.at(request.store), request.port)
+
+
+def sync_command(request: Namespace) -> int:
+    """`sweep sync`: sends what the tracker's spool still holds."""
+    from orchestrator.tracking import sync as send
+
+    return send(Store.at(request.store), request.tracking_uri)
+
+
+def saved_spec(store: Store, name: str) -> SweepSpec:
+    """The spec of a sweep that this store has run.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    folder = store.sweep_folder(name)
+    if name not in _sweeps(store):
+        raise NotFound(f"{store.root} holds no sweep {name!r}; {allowed(name, _sweeps(store))}")
+    saved = json.loads((folder / "plan.json").read_text())
+    return read(folder / "spec.yaml", saved["scale"], saved["set"])
+
+
+def read_records(store: Store, name: str) -> Any:
+    """The records of a sweep as a pyarrow table.
+
+    Raises:
+        NotFound: it has none yet.
+    """
+    import pyarrow.parquet
+
+    path = store.records_folder(name) / "trials.parquet"
+    if not path.exists():
+        raise NotFound(f"{path}: no records yet; `sweep run` writes them")
+    return pyarrow.parquet.read_table(path)
+
+
+def _plan(path: Path, request: Namespace) -> Plan:
+    from orchestrator.check import check
+
+    overrides = dict(parse_set(text) for text in request.set)
+    spec = read(path, request.scale, overrides)
+    check(spec)
+    return make_plan(spec, _data_dir(request), request.limit)
+
+
+def _data_dir(request: Namespace) -> Path:
+    return Path(request.data or os.environ.get("SWEEP_DATA") or "data").expanduser()
+
+
+def _refuse_missing_data(plan: Plan, todo: frozenset[str]) -> None:
+    if todo and plan.missing_data:
+        raise DataError("\n".join(plan.missing_data))
+
+
+def _sweeps(store: Store) -> list[str]:
+    return sorted(path.parent.name for path in (store.root / "sweeps").glob("*/plan.json"))
+
+
+def _describe_plan(plan: Plan, done: Mapping[str, Outcome]) -> dict[str, Any]:
+    """Per stage its nodes, their uses by trials, and how many are done; a stage's parts are counted one by one."""
+    todo = needed(plan, done)
+    stages: dict[str, dict[str, int]] = {}
+    for key, node in plan.nodes.items():
+        stage = stages.setdefault(node.stage, {"nodes": 0, "uses": 0, "done": 0, "to_do": 0})
+        stage["nodes"] += 1
+        stage["uses"] += len(plan.uses(key))
+        stage["done"] += key in done
+        stage["to_do"] += key in todo
+    finished = sum(all(trial.nodes[name] in done for name in trial.targets) for trial in plan.trials)
+    return {
+        "name": plan.spec.record_name,
+        "trials": len(plan.trials),
+        "trials_done": finished,
+        "stages": stages,
+        "missing_data": [*plan.missing_data],
+    }
+
+
+def _plan_text(described: Mapping[str, Any]) -> str:
+    lines = [f"{described['name']}: {described['trials']} trials, {described['trials_done']} done", ""]
+    lines.append(f"  {'stage':<20} {'nodes':>7} {'uses':>7} {'done':>7} {'to do':>7}")
+    for stage, count in described["stages"].items():
+        lines.append(f"  {stage:<20} {count['nodes']:>7} {count['uses']:>7} {count['done']:>7} {count['to_do']:>7}")
+    lines += [f"  missing: {sentence}" for sentence in described["missing_data"]]
+    return "\n".join(lines)
+
+
+def _write_parquet(made: Iterable[Any], output: Path | None) -> None:
+    import pyarrow.parquet
+
+    from orchestrator.tables import to_arrow
+
+    items = [*made]
+    if output is None or len(items) != 1:
+        raise SweepError(
+            "--format parquet writes one table to a file: give --output FILE, and --table where there are several"
+        )
+    pyarrow.parquet.write_table(to_arrow(items[0]), output)

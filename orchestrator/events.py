@@ -1,0 +1,58 @@
+"""What happens to nodes, as frozen values. Published on the driver, in order, to observers that never wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from orchestrator.store import Failure, Outcome
+
+
+@dataclass(frozen=True)
+class NodeStarted:
+    """A worker began a node; `time` is in unix seconds, as everywhere here."""
+
+    key: str
+    time: float
+    worker: str
+
+
+@dataclass(frozen=True)
+class NodeLogged:
+    """A running node logged values at a step."""
+
+    key: str
+    step: int
+    values: Mapping[str, float]
+    time: float
+
+
+@dataclass(frozen=True)
+class NodeDone:
+    """A node is committed."""
+
+    key: str
+    outcome: Outcome
+    time: float
+
+
+@dataclass(frozen=True)
+class NodeFailed:
+    """A node's workload raised, or its worker died too often."""
+
+    key: str
+    failure: Failure
+    time: float
+
+
+@dataclass(frozen=True)
+class NodeSkipped:
+    """A node cannot run because the node `because` failed."""
+
+    key: str
+    because: str
+    time: float
+
+
+Event = NodeStarted | NodeLogged | NodeDone | NodeFailed | NodeSkipped
+Observer = Callable[[Event], None]

@@ -1,0 +1,257 @@
+"""The frontier: which nodes are ready, in groups, most unlocking first.
+
+A node is ready when its inputs are finished; it is handed out once it is leased. A group is the nodes of one split
+stage, or as many small nodes of a kind as fill about a second, judged by what such nodes have cost so far.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped, Observer
+from orchestrator.index import known
+from orchestrator.leases import Leases
+from orchestrator.node import Node
+from orchestrator.store import Failure, Outcome
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
+
+GROUP_SECONDS = 1.0  # enough that handing a group out (15 ms) costs nothing, little enough to stay balanced
+ELSEWHERE_SECONDS = 1.0  # how often to look for nodes that another driver computes
+ATTEMPTS = 3  # how often a node may lose its worker before it counts as failed
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes that one worker executes in turn."""
+
+    nodes: tuple[Node, ...]
+
+
+@dataclass
+class _Cost:
+    """Mean seconds of the finished nodes of one kind."""
+
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def mean(self) -> float | None:
+        return self.total / self.count if self.count else None
+
+
+@dataclass
+class Frontier:
+    """The state of one run. Not thread-safe: one driver thread hands out and records.
+
+    Args:
+        done: The outcomes the store already has.
+        slots: How many groups can run at once.
+        observers: Told of every event after it is recorded here.
+    """
+
+    plan: Plan
+    done: dict[str, Outcome]
+    leases: Leases
+    slots: int
+    observers: Sequence[Observer] = ()
+    failures: dict[str, Failure] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    executed: int = 0
+
+    def __post_init__(self) -> None:
+        self._needed = needed(self.plan, self.done)
+        self._open = set(self._needed)
+        self._order = {key: position for position, key in enumerate(self.plan.nodes)}
+        self._children: dict[str, list[str]] = defaultdict(list)
+        self._waiting: dict[str, int] = {}
+        self._heap: list[tuple[int, int, int, str]] = []
+        self._heights = self._measure_heights()
+        self._siblings: dict[str, list[str]] = defaultdict(list)
+        self._kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._ready: set[str] = set()
+        self._running: set[str] = set()
+        self._elsewhere: set[str] = set()
+        self._looked = 0.0
+        self._company = self.leases.company()
+        self._costs: dict[tuple[str, str], _Cost] = defaultdict(_Cost)
+        self._attempts: dict[str, int] = defaultdict(int)
+        for key in (key for key in self.plan.nodes if key in self._needed):
+            self._siblings[self.plan.nodes[key].siblings].append(key)
+            behind = {ref.key for ref in self.plan.nodes[key].inputs.values()} - self.done.keys()
+            self._waiting[key] = len(behind)
+            for parent in behind:
+                self._children[parent].append(key)
+            if not behind:
+                self._make_ready(key)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """The nodes this run set out to compute."""
+        return self._needed
+
+    @property
+    def finished(self) -> bool:
+        return not self._open
+
+    @property
+    def running(self) -> frozenset[str]:
+        return frozenset(self._running)
+
+    def next(self) -> Group | None:
+        """The next group, leased; None while all that is left waits."""
+        self._look_elsewhere()
+        while self._heap:
+            key = heapq.heappop(self._heap)[-1]
+            if key not in self._ready:
+                continue
+            if nodes := self._lease(self._together(key)):
+                return Group(nodes)
+        return None
+
+    def record(self, event: Event) -> None:
+        """Take in what a worker reports, release what it unlocks, tell the observers."""
+        if isinstance(event, NodeDone):
+            if event.key in self.done:
+                return
+            self.executed += 1
+            self._finish(event.key, event.outcome)
+        elif isinstance(event, NodeFailed):
+            self.failures[event.key] = event.failure
+            self._close(event.key)
+        self._tell(event)
+        if isinstance(event, NodeFailed):
+            self._skip_dependants(event.key, event.key)
+
+    def lost(self, group: Group, error: str) -> None:
+        """The worker of `group` has ended: what it had committed counts, the rest is tried again."""
+        left = [node.key for node in group.nodes if node.key in self._running]
+        if not left:
+            return
+        for key, outcome in known(self.leases.store, left).items():
+            self.record(NodeDone(key, outcome, time.time()))
+        for key in (key for key in left if key in self._running):
+            self._attempts[key] += 1
+            if self._attempts[key] >= ATTEMPTS:
+                failure = Failure(key, error.strip().splitlines()[-1] if error.strip() else "worker died", error, {})
+                self.leases.store.fail(failure)
+                self.record(NodeFailed(key, failure, time.time()))
+            else:
+                self._running.discard(key)
+                self.leases.release(key)
+                self._make_ready(key)
+
+    def _tell(self, event: Event) -> None:
+        for observer in self.observers:
+            observer(event)
+
+    def _make_ready(self, key: str) -> None:
+        self._ready.add(key)
+        self._kinds[self._kind(key)].append(key)
+        uses = len(self.plan.uses(key))
+        heapq.heappush(self._heap, (-self._heights[key], -uses, self._order[key], key))
+
+    def _kind(self, key: str) -> tuple[str, str]:
+        node = self.plan.nodes[key]
+        return node.stage, node.workload
+
+    def _together(self, first: str) -> list[str]:
+        """The ready nodes to hand out with `first`: its siblings, and more of its kind while they are small."""
+        chosen = [key for key in self._siblings[self.plan.nodes[first].siblings] if key in self._ready]
+        mean = self._costs[self._kind(first)].mean
+        if mean is None or mean > GROUP_SECONDS:
+            return chosen
+        kind = [key for key in self._kinds[self._kind(first)] if key in self._ready]
+        self._kinds[self._kind(first)] = kind
+        share = -(-len(kind) // (2 * self.slots))
+        limit = max(len(chosen), min(share, int(GROUP_SECONDS / max(mean, 1e-4))))
+        taken = set(chosen)
+        for key in kind:
+            if len(chosen) >= limit:
+                break
+            if key not in taken:
+                fresh = [item for item in self._siblings[self.plan.nodes[key].siblings] if item in self._ready]
+                chosen += [item for item in fresh if item not in taken]
+                taken.update(fresh)
+        return chosen
+
+    def _lease(self, keys: Iterable[str]) -> tuple[Node, ...]:
+        leased = []
+        for key in keys:
+            self._ready.discard(key)
+            if self.leases.claim(key):
+                self._running.add(key)
+                leased.append(key)
+            else:
+                self._elsewhere.add(key)
+        self._company = self._company or self.leases.company()
+        if self._company:  # another driver may have finished and given back a node since we read the store
+            self._take(leased)
+        return tuple(self.plan.nodes[key] for key in leased if key in self._running)
+
+    def _take(self, keys: Iterable[str]) -> None:
+        """Count as finished what another driver has put into the store."""
+        for key, outcome in known(self.leases.store, keys).items():
+            self._finish(key, outcome)
+            self._tell(NodeDone(key, outcome, time.time()))
+
+    def _look_elsewhere(self) -> None:
+        """Take what other drivers have finished; try to lease what they left."""
+        if not self._elsewhere or time.monotonic() - self._looked < ELSEWHERE_SECONDS:
+            return
+        self._looked = time.monotonic()
+        parked, self._elsewhere = self._elsewhere, set()
+        self._take(parked)
+        for key in parked & self._open:
+            self._make_ready(key)
+
+    def _finish(self, key: str, outcome: Outcome) -> None:
+        self.done[key] = outcome
+        cost = self._costs[self._kind(key)]
+        cost.total, cost.count = cost.total + outcome.seconds, cost.count + 1
+        self.leases.store.forget_failure(key)
+        self._close(key)
+        for child in self._children[key]:
+            self._waiting[child] -= 1
+            if self._waiting[child] == 0 and child in self._open:
+                self._make_ready(child)
+
+    def _close(self, key: str) -> None:
+        self._running.discard(key)
+        self._ready.discard(key)
+        self._open.discard(key)
+        self.leases.release(key)
+
+    def _skip_dependants(self, key: str, because: str) -> None:
+        for child in self._children[key]:
+            if child in self._open:
+                self._open.discard(child)
+                self.skipped[child] = because
+                self._tell(NodeSkipped(child, because, time.time()))
+                self._skip_dependants(child, because)
+
+    def _measure_heights(self) -> Mapping[str, int]:
+        """How many stages still follow each node, at most: what starts the longest chains goes first."""
+        heights: dict[str, int] = dict.fromkeys(self.plan.nodes, 0)
+        for key in reversed([*self.plan.nodes]):
+            for ref in self.plan.nodes[key].inputs.values():
+                heights[ref.key] = max(heights[ref.key], heights[key] + 1)
+        return heights
+
+
+def needed(plan: Plan, done: Mapping[str, Outcome]) -> frozenset[str]:
+    """What is left to compute: unfinished targets, and what they need that is not finished either."""
+    left = {trial.nodes[name] for trial in plan.trials for name in trial.targets}
+    found: set[str] = set()
+    while left:
+        key = left.pop()
+        if key not in done and key not in found:
+            found.add(key)
+            left.update(ref.key for ref in plan.nodes[key].inputs.values())
+    return frozenset(found)

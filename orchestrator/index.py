@@ -1,0 +1,93 @@
+"""The index: a compact copy of what is finished, so that plans need not open every node. Rebuildable from the nodes.
+
+Each file of `index/` holds one row per node: its key, the batch file it came from ("" for a folder), and the outcome.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.store import Outcome, Store, from_json, to_json, write_atomically
+
+FILES = 16  # more than so many are merged into one
+
+
+def known(store: Store, keys: Iterable[str]) -> dict[str, Outcome]:
+    """The outcomes of those of `keys` that are finished: the index, checked against the nodes, then the nodes."""
+    wanted = set(keys)
+    found: dict[str, Outcome] = {}
+    sources = _sources(store)
+    batches = {path.name for path in store.rows_folder.glob("*.jsonl")}
+    for key, (source, text) in sources.items():
+        if key in wanted and (source in batches if source else store.holds(key)):
+            found[key] = from_json(text)
+    indexed = frozenset(source for source, _ in sources.values() if source)
+    for _, outcomes in store.rows(but=indexed):
+        found.update({outcome.key: outcome for outcome in outcomes if outcome.key in wanted})
+    for key in wanted - found.keys():
+        if outcome := store.outcome(key):
+            found[key] = outcome
+    return found
+
+
+def refresh(store: Store, outcomes: Mapping[str, Outcome]) -> None:
+    """Add to the index what it does not have: the store's new batches, and those of `outcomes` that are folders."""
+    sources = _sources(store)
+    indexed = frozenset(source for source, _ in sources.values() if source)
+    new = [(row.key, name, to_json(row)) for name, rows in store.rows(but=indexed) for row in rows]
+    new += [(key, "", to_json(item)) for key, item in outcomes.items() if item.folder and key not in sources]
+    files = _files(store)
+    if len(files) >= FILES:
+        new += [(key, source, text) for key, (source, text) in sources.items()]
+    if new:
+        _write(store, new)
+        for path in files if len(files) >= FILES else []:
+            path.unlink(missing_ok=True)
+
+
+def rebuild(store: Store) -> int:
+    """Write the index anew from the nodes; returns how many there are."""
+    entries = [(row.key, name, to_json(row)) for name, rows in store.rows() for row in rows]
+    for path in sorted((store.root / "nodes").glob("??/*/outcome.json")):
+        if not path.parent.name.startswith(".") and (outcome := store.outcome(path.parent.name)):
+            entries.append((outcome.key, "", to_json(outcome)))
+    old = _files(store)
+    _write(store, entries)
+    for path in old:
+        path.unlink(missing_ok=True)
+    return len(entries)
+
+
+def _files(store: Store) -> list[Any]:
+    return sorted((store.root / "index").glob("*.parquet"))
+
+
+def _sources(store: Store) -> dict[str, tuple[str, str]]:
+    """key -> (batch file, outcome as JSON) of everything indexed."""
+    import pyarrow.parquet
+
+    found: dict[str, tuple[str, str]] = {}
+    for path in _files(store):
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except FileNotFoundError:  # merged by another driver meanwhile: its entries are in the new file or in the nodes
+            continue
+        columns = (table.column(name).to_pylist() for name in ("key", "source", "outcome"))
+        found.update({key: (source, text) for key, source, text in zip(*columns, strict=True)})
+    return found
+
+
+def _write(store: Store, entries: list[tuple[str, str, str]]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    names = ("key", "source", "outcome")
+    columns = zip(*sorted(entries), strict=True) if entries else ([], [], [])
+    table = pyarrow.table(
+        {name: pyarrow.array(column, pyarrow.string()) for name, column in zip(names, columns, strict=True)}
+    )
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, sink, compression="zstd")
+    write_atomically(store.root / "index" / f"{uuid.uuid4().hex}.parquet", sink.getvalue().to_pybytes())

@@ -1,0 +1,171 @@
+"""Leases: who computes a node now, so that two drivers on one store do not compute one twice.
+
+A lease is a hard link, made exclusively, to the file that describes its driver: it never exists half-written. It is
+advice: the store is the truth, and two equal nodes are equal. A driver's lease is void at once when its process is gone
+(same host: pid, boot and start time), elsewhere when its heartbeat has not changed for three beats of the observer's
+own monotonic clock.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from orchestrator.store import Store, write_atomically
+
+BEAT = 10.0  # seconds between heartbeats
+
+
+@dataclass(frozen=True)
+class Driver:
+    """A process that runs a sweep."""
+
+    name: str
+    host: str
+    pid: int
+    boot: str
+    started: str
+
+    @classmethod
+    def this(cls) -> Driver:
+        return cls(uuid.uuid4().hex[:12], socket.gethostname(), os.getpid(), _boot(), _start_time(os.getpid()))
+
+    def here(self) -> bool:
+        return self.host == socket.gethostname()
+
+    def alive_here(self) -> bool:
+        return self.boot == _boot() and self.started == _start_time(self.pid) != ""
+
+
+def _boot() -> str:
+    """Which start of this host's kernel this is."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _start_time(pid: int) -> str:
+    """When the process started, in clock ticks since boot; "" if there is none. A pid alone may have been used again."""
+    import psutil
+
+    try:
+        return str(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return ""
+
+
+@dataclass
+class Leases:
+    """The leases of one driver in one store; `with` keeps its heart beating and gives all back."""
+
+    store: Store
+    driver: Driver = field(default_factory=Driver.this)
+    held: set[str] = field(default_factory=set)
+    _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Leases:
+        for folder in (self._folder, self._hearts):
+            folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._identity, json.dumps(asdict(self.driver)))
+        self._beat(0)
+        threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for key in [*self.held]:
+            self.release(key)
+        self._heart(self.driver.name).unlink(missing_ok=True)
+        self._identity.unlink(missing_ok=True)
+
+    def claim(self, key: str) -> bool:
+        """Whether the node is ours to compute now; False while another living driver has it."""
+        path = self._lease(key)
+        if self._create(path):
+            self.held.add(key)
+            return True
+        holder = self._holder(path)
+        if holder is None or holder.name == self.driver.name or not self._lives(holder):
+            aside = path.with_name(f".void-{uuid.uuid4().hex}")
+            try:
+                os.rename(path, aside)  # of several that see a dead holder only one can move its lease away
+            except FileNotFoundError:
+                return False
+            aside.unlink(missing_ok=True)
+            if self._create(path):
+                self.held.add(key)
+                return True
+        return False
+
+    def release(self, key: str) -> None:
+        self.held.discard(key)
+        self._lease(key).unlink(missing_ok=True)
+
+    def company(self) -> bool:
+        """Whether other drivers have been seen in this store: then a leased node may have been finished meanwhile."""
+        return any(path != self._heart(self.driver.name) for path in self._hearts.glob("*.beat"))
+
+    @property
+    def _folder(self) -> Path:
+        return self.store.root / "work" / "leases"
+
+    @property
+    def _hearts(self) -> Path:
+        return self.store.root / "work" / "drivers"
+
+    def _lease(self, key: str) -> Path:
+        return self._folder / key
+
+    @property
+    def _identity(self) -> Path:
+        return self._hearts / f"{self.driver.name}.json"
+
+    def _heart(self, driver: str) -> Path:
+        return self._hearts / f"{driver}.beat"
+
+    def _create(self, path: Path) -> bool:
+        try:
+            os.link(self._identity, path)
+        except FileExistsError:
+            return False
+        return True
+
+    def _holder(self, path: Path) -> Driver | None:
+        """None where the lease is damaged, or was given back just now."""
+        try:
+            return Driver(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def _lives(self, holder: Driver) -> bool:
+        if holder.here():
+            return holder.alive_here()
+        try:
+            beat = int(self._heart(holder.name).read_text())
+        except (OSError, ValueError):
+            beat = -1
+        known, since = self._seen.get(holder.name, (None, 0.0))
+        if beat != known:
+            self._seen[holder.name] = (beat, time.monotonic())
+            return True
+        return time.monotonic() - since < 3 * BEAT
+
+    def _beat(self, count: int) -> None:
+        write_atomically(self._heart(self.driver.name), str(count))
+
+    def _keep_beating(self) -> None:
+        count = 0
+        while not self._stop.wait(BEAT):
+            count += 1
+            try:
+                self._beat(count)
+            except OSError:  # a full disk must not end the heart: the next beat may succeed
+                continue

@@ -1,0 +1,46 @@
+"""A node: a stage with a resolved config and resolved inputs; the unit that is computed once and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.inputs import Part
+
+
+@dataclass(frozen=True)
+class InputRef:
+    """The node behind a role, and whether its final or its initial weights are meant."""
+
+    key: str
+    part: Part
+
+    def __str__(self) -> str:
+        return self.key if self.part == "end" else f"{self.key}.{self.part}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage with a resolved config and resolved inputs.
+
+    Attributes:
+        key: Hash of exactly what determines the outcome.
+        stage: The first stage that named it; for people only.
+        part: Which of a split stage's nodes it is (a measure's name), else None.
+        config: The full resolved config as JSON values.
+        siblings: Equal for the nodes that one stage was split into: they run together.
+    """
+
+    key: str
+    stage: str
+    part: str | None
+    workload: str
+    config: Mapping[str, Any]
+    seed: int
+    inputs: Mapping[str, InputRef]
+    siblings: str
+
+    @property
+    def label(self) -> str:
+        return f"{self.stage}.{self.part}" if self.part else self.stage

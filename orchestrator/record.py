@@ -1,0 +1,298 @@
+"""The rows: one per planned trial, with its levels, metrics, status, cost and provenance.
+
+Records are derived from plan and nodes, and everything that prints reads only them: `records/<NAME>/trials.parquet`
+(axis.*, metric.*, status, error, meta.*) and `records/<NAME>/curves/curves.parquet` (one row per logged value).
+The schema is declared and never inferred: equal inputs give equal bytes, and no column is of type null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+
+from orchestrator.errors import NotFound, StoreError
+from orchestrator.store import Outcome, Scalar, write_atomically
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan, PlannedTrial
+    from orchestrator.spec import Axis, SweepSpec
+    from orchestrator.store import Failure
+
+SCHEMA = "1"
+AXIS = "axis."
+METRIC = "metric."
+SEED = "seed"
+PROVENANCE = ("host", "device", "torch", "commit")
+_INT64 = range(-(2**63), 2**63)
+
+
+def rows(plan: Plan, outcomes: Mapping[str, Outcome], failures: Mapping[str, Failure]) -> pyarrow.Table:
+    """One row per planned trial, in plan order.
+
+    A metric is reported by the trial's targets; one of a diverged node keeps the value that was reported. A name that
+    two stages report is `metric.<stage>.<NAME>`, one that two parts of a stage report `metric.<stage>.<part>.<NAME>`.
+    """
+    columns = _axis_columns(plan)
+    columns.update(_metric_columns(plan, outcomes))
+    states = [_status(plan, trial, outcomes, failures) for trial in plan.trials]
+    columns["status"] = pyarrow.array([status for status, _ in states], pyarrow.string())
+    columns["error"] = pyarrow.array([error for _, error in states], pyarrow.string())
+    columns.update(_meta_columns(plan, outcomes))
+    return pyarrow.table(columns)
+
+
+def curves(plan: Plan, histories: Mapping[str, pyarrow.Table]) -> pyarrow.Table:
+    """Everything the nodes logged, long: the trial's levels, its key, then stage, step, name and value."""
+    import numpy
+
+    long = {key: _long(table) for key, table in histories.items()}
+    used = [
+        (index, label, long[key])
+        for index, trial in enumerate(plan.trials)
+        for label, key in trial.nodes.items()
+        if key in long
+    ]
+    trial_of_row = numpy.repeat([index for index, _, _ in used], [part.num_rows for *_, part in used]).astype("int64")
+    levels = pyarrow.table({**_axis_columns(plan), "meta.trial": _strings(trial.key for trial in plan.trials)})
+    columns = dict(zip(levels.column_names, levels.take(pyarrow.array(trial_of_row)).columns, strict=True))
+    stages = numpy.repeat(numpy.array([label for _, label, _ in used], object), [part.num_rows for *_, part in used])
+    columns["stage"] = pyarrow.array(stages, pyarrow.string())
+    values = pyarrow.concat_tables([part for *_, part in used] or [_LONG.empty_table()])
+    return pyarrow.table({**columns, **dict(zip(values.column_names, values.columns, strict=True))})
+
+
+def write(folder: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
+    """Write the trials' rows, atomically; returns the file."""
+    return _write(folder / "trials.parquet", table, spec)
+
+
+def write_curves(folder: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
+    """Write the curves, atomically; returns the file."""
+    return _write(folder / "curves" / "curves.parquet", table, spec)
+
+
+def read(folder: Path) -> pyarrow.Table:
+    """The trials' rows of a sweep.
+
+    Raises:
+        NotFound: there are none.
+        StoreError: the file is damaged.
+    """
+    import pyarrow.parquet
+
+    path = folder / "trials.parquet"
+    if not path.is_file():
+        raise NotFound(f"{path}: no records of a sweep {folder.name!r}; `sweep run` writes them")
+    try:
+        return pyarrow.parquet.ParquetFile(path).read()
+    except (pyarrow.ArrowException, OSError) as error:
+        raise StoreError(f"{path}: damaged ({error}); `sweep run` writes it again from the nodes") from error
+
+
+def level_text(label: Scalar) -> str:
+    """A level as YAML writes it; a whole number has no point, also in a column of floats.
+
+    Example:
+        >>> [level_text(label) for label in (None, True, 0.0, 5e-4, "none")]
+        ['null', 'true', '0', '0.0005', 'none']
+    """
+    if label is None or isinstance(label, bool):
+        return {None: "null", True: "true", False: "false"}[label]
+    if isinstance(label, float) and label.is_integer() and abs(label) < 1e15:
+        return str(int(label))
+    return str(label)
+
+
+def is_level(value: Scalar, label: Scalar) -> bool:
+    """Whether a value of an axis column is the level that a spec writes as `label`."""
+    if isinstance(value, str | bool) or isinstance(label, bool | str | None):
+        return level_text(value) == level_text(label)
+    return value == label
+
+
+def short_names(axes: Iterable[str]) -> dict[str, str]:
+    """Each axis' last dotted part where no other axis has the same, else its full name.
+
+    Example:
+        >>> short_names(["a.lr", "b.lr", "train.data.augment"])
+        {'a.lr': 'a.lr', 'b.lr': 'b.lr', 'train.data.augment': 'augment'}
+    """
+    names = list(axes)
+    last = Counter(name.rpartition(".")[2] for name in names)
+    return {name: name if last[name.rpartition(".")[2]] > 1 else name.rpartition(".")[2] for name in names}
+
+
+def axis_names(records: pyarrow.Table) -> list[str]:
+    """The axes of a records table, in order."""
+    return [name.removeprefix(AXIS) for name in records.column_names if name.startswith(AXIS)]
+
+
+def metric_names(records: pyarrow.Table) -> list[str]:
+    """The metrics of a records table, in order."""
+    return [name.removeprefix(METRIC) for name in records.column_names if name.startswith(METRIC)]
+
+
+def level_type(labels: Sequence[Scalar]) -> pyarrow.DataType:
+    """The column type of an axis: of its labels where they agree, float64 for mixed numbers, else string."""
+    kinds = {type(label) for label in labels}
+    if kinds == {bool}:
+        return pyarrow.bool_()
+    if kinds == {int}:
+        return pyarrow.int64() if all(label in _INT64 for label in labels) else pyarrow.string()
+    return pyarrow.float64() if kinds and kinds <= {int, float} else pyarrow.string()
+
+
+def level_array(labels: Sequence[Scalar], of_type: pyarrow.DataType) -> pyarrow.Array:
+    """Labels as a column of the type that `level_type` gave; as text they are what `level_text` writes."""
+    if of_type == pyarrow.string():
+        return pyarrow.array([level_text(label) for label in labels], of_type)
+    return pyarrow.array(labels, of_type)
+
+
+_LONG = pyarrow.schema([("step", pyarrow.int64()), ("name", pyarrow.string()), ("value", pyarrow.float64())])
+
+
+def _long(history: pyarrow.Table) -> pyarrow.Table:
+    """A history (a column per name) as one row per value that was logged, by name, then step."""
+    parts = []
+    for name in sorted(set(history.column_names) - {"step"}):
+        part = pyarrow.table([history["step"], history[name].cast(pyarrow.float64())], ["step", "value"])
+        part = part.filter(part["value"].is_valid())
+        names = pyarrow.repeat(pyarrow.scalar(name), part.num_rows)
+        parts.append(pyarrow.table([part["step"], names, part["value"]], schema=_LONG))
+    return pyarrow.concat_tables(parts or [_LONG.empty_table()])
+
+
+def _write(path: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
+    import pyarrow.parquet
+
+    meaning = json.dumps([spec.document.value, spec.scale, dict(spec.overrides)], default=str)
+    metadata = {"sweep": spec.record_name, "spec": hashlib.sha256(meaning.encode()).hexdigest(), "schema": SCHEMA}
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    write_atomically(path, sink.getvalue().to_pybytes())
+    return path
+
+
+def _strings(values: Iterable[str | None]) -> pyarrow.Array:
+    return pyarrow.array(list(values), pyarrow.string())
+
+
+def _axis_columns(plan: Plan) -> dict[str, pyarrow.Array]:
+    return {f"{AXIS}{axis.name}": _axis_column(axis, plan.trials) for axis in plan.spec.axes.values()}
+
+
+def _axis_column(axis: Axis, trials: Sequence[PlannedTrial]) -> pyarrow.Array:
+    of_type = level_type([level.label for level in axis.levels])
+    return level_array([trial.trial.levels[axis.name] for trial in trials], of_type)
+
+
+def _metric_columns(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, pyarrow.Array]:
+    reported = _reported(plan, outcomes)
+    sharing: dict[str, set[str]] = {}  # metric name -> the targets that report it beside another one, in some trial
+    for targets in {trial.targets for trial in plan.trials}:
+        by_name: dict[str, list[str]] = {}
+        for target in targets:
+            for name in reported.get(target, ()):
+                by_name.setdefault(name, []).append(target)
+        for name, several in by_name.items():
+            if len(several) > 1:
+                sharing.setdefault(name, set()).update(several)
+    columns: dict[str, list[float | None]] = {}
+    for target, names in reported.items():
+        for name in names:
+            values = columns.setdefault(_metric_name(name, target, sharing.get(name, set())), [None] * len(plan.trials))
+            for index, trial in enumerate(plan.trials):
+                outcome = outcomes.get(trial.nodes[target]) if target in trial.targets else None
+                if outcome is not None and name in outcome.metrics:
+                    values[index] = float(outcome.metrics[name])
+    return {name: pyarrow.array(values, pyarrow.float64()) for name, values in columns.items()}
+
+
+def _metric_name(name: str, target: str, sharing: set[str]) -> str:
+    if not sharing:
+        return f"{METRIC}{name}"
+    stage = target.partition(".")[0]
+    several_parts = sum(other.partition(".")[0] == stage for other in sharing) > 1
+    return f"{METRIC}{target if several_parts else stage}.{name}"
+
+
+def _reported(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, list[str]]:
+    """The metric names of every target, in plan order; a part (a measure) without any outcome yet reports its own name.
+
+    Names of one outcome are sorted: an outcome that was read back has lost the order in which they were returned.
+    """
+    found: dict[str, set[str]] = {}
+    for trial in plan.trials:
+        for target in trial.targets:
+            names = found.setdefault(target, set())
+            if outcome := outcomes.get(trial.nodes[target]):
+                names.update(outcome.metrics)
+    for target, names in found.items():
+        _, _, part = target.partition(".")
+        if part and not names:
+            names.add(part)
+    return {target: sorted(names) for target, names in found.items()}
+
+
+def _status(
+    plan: Plan, trial: PlannedTrial, outcomes: Mapping[str, Outcome], failures: Mapping[str, Failure]
+) -> tuple[str, str | None]:
+    """done | diverged when all targets have outcomes; else failed, or skipped: an input shared with others failed."""
+    if all(trial.nodes[target] in outcomes for target in trial.targets):
+        ended = {outcomes[key].status for key in trial.nodes.values() if key in outcomes}
+        return ("diverged" if "diverged" in ended else "done"), None
+    failed = [label for label, key in trial.nodes.items() if key in failures and key not in outcomes]
+    if not failed:
+        return "missing", None
+    first, key = failed[0], trial.nodes[failed[0]]
+    error = f"{first}: {failures[key].error}"
+    if first not in trial.targets and len(plan.uses(key)) > 1:
+        return "skipped", f"its input failed: {error}"
+    return "failed", error
+
+
+def _meta_columns(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, pyarrow.Array]:
+    short = short_names(plan.spec.axes)
+    labels = dict.fromkeys(label for trial in plan.trials for label in trial.nodes)
+    finished = [_finished(trial, outcomes) for trial in plan.trials]
+    columns: dict[str, pyarrow.Array] = {"meta.trial": _strings(trial.key for trial in plan.trials)}
+    columns["meta.group"] = _strings(_group(trial.trial.levels, short) for trial in plan.trials)
+    for label in labels:
+        columns[f"meta.node.{label}"] = _strings(trial.nodes.get(label) for trial in plan.trials)
+    seconds = [
+        sum(outcome.seconds / len(plan.uses(outcome.key)) for outcome in found) if found else None for found in finished
+    ]
+    columns["meta.seconds"] = pyarrow.array(seconds, pyarrow.float64())
+    for name in PROVENANCE:
+        columns[f"meta.{name}"] = _strings(_joined(outcome.meta.get(name) for outcome in found) for found in finished)
+    columns["meta.finished"] = _strings(
+        _latest(outcome.meta.get("finished") for outcome in found) for found in finished
+    )
+    return columns
+
+
+def _finished(trial: PlannedTrial, outcomes: Mapping[str, Outcome]) -> list[Outcome]:
+    return [outcomes[key] for key in dict.fromkeys(trial.nodes.values()) if key in outcomes]
+
+
+def _group(levels: Mapping[str, Scalar], short: Mapping[str, str]) -> str:
+    return " ".join(f"{short[axis]}={level_text(label)}" for axis, label in levels.items() if axis != SEED)
+
+
+def _joined(values: Iterable[Any]) -> str | None:
+    """The distinct values: a trial's nodes may have run in several places."""
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or None
+
+
+def _latest(times: Iterable[Any]) -> str | None:
+    """The last of several times (unix seconds), as ISO 8601 in UTC."""
+    last = max((float(time) for time in times if time is not None), default=None)
+    return None if last is None else datetime.fromtimestamp(last, UTC).isoformat(timespec="seconds")

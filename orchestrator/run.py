@@ -1,0 +1,129 @@
+"""One sweep from plan to records: plan -> frontier -> schedule -> store -> records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator import index, record
+from orchestrator.errors import DataError
+from orchestrator.events import Observer
+from orchestrator.frontier import Frontier
+from orchestrator.leases import Leases
+from orchestrator.plan import Plan
+from orchestrator.provenance import provenance
+from orchestrator.resources import Resources
+from orchestrator.store import Failure, Outcome, Store, write_atomically
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended: trials by status, nodes executed."""
+
+    executed: int
+    statuses: dict[str, int]
+
+    @property
+    def complete(self) -> bool:
+        return not {"failed", "skipped", "missing"} & {name for name, count in self.statuses.items() if count}
+
+
+def refuse_missing_data(plan: Plan, todo: frozenset[str]) -> None:
+    """Refuse before anything runs.
+
+    Raises:
+        DataError: names everything that is missing, where it should be and how to get it.
+    """
+    if todo and plan.missing_data:
+        raise DataError("\n".join(plan.missing_data))
+
+
+def execute_plan(
+    plan: Plan,
+    store: Store,
+    data_dir: Path,
+    resources: Resources,
+    done: dict[str, Outcome],
+    observers: Sequence[Observer],
+) -> Summary:
+    """Compute what `done` lacks and write the records; both also when interrupted."""
+    name = plan.spec.record_name
+    with Leases(store) as leases:
+        frontier = Frontier(plan, done, leases, resources.slots, observers)
+        try:
+            if not frontier.finished:
+                _engine(resources)(frontier, store, data_dir, resources)
+        finally:
+            index.refresh(store, frontier.done)
+            statuses = write_records(plan, store, name, frontier.done)
+    return Summary(frontier.executed, statuses)
+
+
+Engine = Callable[[Frontier, Store, Path, Resources], None]
+
+
+def _engine(resources: Resources) -> Engine:
+    if resources.inline:
+        return _inline
+    from orchestrator.schedule import schedule  # loads Ray: only when something is to be computed
+
+    return schedule
+
+
+def _inline(frontier: Frontier, store: Store, data_dir: Path, resources: Resources) -> None:
+    """Run the frontier to its end in this process, for tests and debuggers."""
+    import time
+
+    from orchestrator.execute import Executor
+
+    executor = Executor(store, data_dir, resources.device, provenance(), frontier.record)
+    while not frontier.finished:
+        group = frontier.next()
+        if group is None:
+            time.sleep(0.1)  # what is left is another driver's
+        else:
+            executor.run(group.nodes)
+
+
+def write_records(plan: Plan, store: Store, name: str, done: dict[str, Outcome]) -> dict[str, int]:
+    """Write the rows and curves of `plan`; returns how many trials have each status."""
+    failures = _failures(plan, store, done)
+    rows = record.rows(plan, done, failures)
+    record.write(store.records_folder(name), rows, plan.spec)
+    histories = {key: table for key in plan.nodes if key in done and (table := store.history(key)) is not None}
+    record.write_curves(store.records_folder(name), record.curves(plan, histories), plan.spec)
+    statuses: dict[str, int] = {}
+    for status in rows.column("status").to_pylist():
+        statuses[status] = statuses.get(status, 0) + 1
+    return statuses
+
+
+def _failures(plan: Plan, store: Store, done: dict[str, Outcome]) -> dict[str, Failure]:
+    if not (store.root / "failed").is_dir():
+        return {}
+    return {key: failure for key in plan.nodes if key not in done and (failure := store.failure(key)) is not None}
+
+
+def save_spec(plan: Plan, store: Store) -> None:
+    """Keep what `sweep table`, `claims` and `status` need later: the file as it was and what was laid over it."""
+    folder = store.sweep_folder(plan.spec.record_name)
+    source = plan.spec.document.path
+    write_atomically(folder / "spec.yaml", source.read_bytes())
+    for table in plan.spec.tables.values():
+        if table.paper and (source.parent / table.paper).is_file():
+            write_atomically(folder / table.paper, (source.parent / table.paper).read_bytes())
+    stages: dict[str, dict[str, int]] = {}
+    for node in plan.nodes.values():
+        stage = stages.setdefault(node.stage, {"nodes": 0, "uses": 0})
+        stage["nodes"] += 1
+        stage["uses"] += len(plan.uses(node.key))
+    saved = {
+        "file": str(source.absolute()),
+        "scale": plan.spec.scale,
+        "set": dict(plan.spec.overrides),
+        "trials": len(plan.trials),
+        "stages": stages,
+    }
+    write_atomically(folder / "plan.json", json.dumps(saved, indent=1, sort_keys=True))

@@ -1,0 +1,1 @@
+"""Workloads without torch, for tests of everything around them."""

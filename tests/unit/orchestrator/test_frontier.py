@@ -1,0 +1,140 @@
+"""The frontier: order, groups, failures, lost workers, other drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from orchestrator import frontier as frontier_module
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped
+from orchestrator.frontier import ATTEMPTS, Frontier, needed
+from orchestrator.leases import Leases
+from orchestrator.node import InputRef, Node
+from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.store import Failure, Outcome, Store
+
+
+def node(key: str, *parents: str, stage: str = "stage", siblings: str | None = None) -> Node:
+    inputs = {parent: InputRef(parent, "end") for parent in parents}
+    return Node(key, stage, None, "toy", {}, 0, inputs, siblings or key)
+
+
+def plan(*nodes: Node, targets: str) -> Plan:
+    trials = [PlannedTrial(SimpleNamespace(), target, {"stage": target}, ("stage",)) for target in targets.split()]  # pyright: ignore[reportArgumentType]
+    return Plan(SimpleNamespace(), tuple(trials), {item.key: item for item in nodes})  # pyright: ignore[reportArgumentType]
+
+
+def outcome(key: str, seconds: float = 0.001) -> Outcome:
+    return Outcome(key, "toy", "done", {"value": 1.0}, {}, 0, None, seconds, {}, {})
+
+
+@pytest.fixture
+def leases(tmp_path: Path) -> Iterator[Leases]:
+    with Leases(Store.at(tmp_path).prepare()) as made:
+        yield made
+
+
+def finish(frontier: Frontier, *keys: str, seconds: float = 0.001) -> None:
+    for key in keys:
+        frontier.record(NodeDone(key, outcome(key, seconds), 0.0))
+
+
+def drain(frontier: Frontier, **options: Any) -> list[list[str]]:
+    """Run everything, one group after the other; the keys of each group."""
+    groups = []
+    while group := frontier.next():
+        groups.append([item.key for item in group.nodes])
+        finish(frontier, *groups[-1], **options)
+    return groups
+
+
+def test_inputs_come_first_and_the_longest_chain_before_leaves(leases: Leases):
+    made = plan(node("leaf"), node("a"), node("b", "a"), node("c", "b"), targets="leaf c")
+    assert drain(Frontier(made, {}, leases, 1), seconds=9.0) == [["a"], ["b"], ["leaf"], ["c"]]
+
+
+def test_what_is_done_is_not_needed_nor_what_only_it_needed(leases: Leases):
+    made = plan(node("a"), node("b", "a"), node("c", "b"), targets="c")
+    assert needed(made, {"b": outcome("b")}) == {"c"}
+    frontier = Frontier(made, {"b": outcome("b")}, leases, 1)
+    assert drain(frontier) == [["c"]]
+    assert frontier.finished
+    assert frontier.executed == 1
+
+
+def test_siblings_go_together(leases: Leases):
+    parts = [node(key, "a", siblings="s") for key in "xyz"]
+    assert drain(Frontier(plan(node("a"), *parts, targets="x y z"), {}, leases, 4)) == [["a"], ["x", "y", "z"]]
+
+
+def test_small_nodes_are_packed_once_their_cost_is_known_and_large_ones_are_not(leases: Leases):
+    many = [node(f"{number:03}") for number in range(100)]
+    targets = " ".join(item.key for item in many)
+    small = drain(Frontier(plan(*many, targets=targets), {}, leases, 2), seconds=0.001)
+    assert len(small[0]) == 1
+    assert sum(map(len, small)) == 100
+    assert len(small) < 30
+    assert max(map(len, small)) <= 25, "no group may starve the other slot"
+    large = drain(Frontier(plan(*many, targets=targets), {}, leases, 2), seconds=5.0)
+    assert all(len(group) == 1 for group in large)
+
+
+def test_failure_skips_dependants_and_the_rest_goes_on(leases: Leases):
+    made = plan(node("a"), node("b", "a"), node("c", "b"), node("other"), targets="c other")
+    seen: list[Event] = []
+    frontier = Frontier(made, {}, leases, 1, [seen.append])
+    group = frontier.next()
+    assert group is not None
+    assert [item.key for item in group.nodes] == ["a"]
+    frontier.record(NodeFailed("a", Failure("a", "ValueError: no", "", {}), 0.0))
+    assert [(event.key, event.because) for event in seen if isinstance(event, NodeSkipped)] == [("b", "a"), ("c", "a")]
+    assert drain(frontier) == [["other"]]
+    assert frontier.finished
+    assert frontier.skipped == {"b": "a", "c": "a"}
+
+
+def test_lost_worker_is_tried_again_but_not_for_ever(leases: Leases):
+    frontier = Frontier(plan(node("a"), targets="a"), {}, leases, 1)
+    for attempt in range(ATTEMPTS):
+        group = frontier.next()
+        assert group is not None, attempt
+        frontier.lost(group, "worker died")
+    assert frontier.next() is None
+    assert frontier.finished
+    assert frontier.failures["a"].error == "worker died"
+
+
+def test_lost_worker_that_had_committed_lost_nothing(leases: Leases):
+    frontier = Frontier(plan(node("a"), targets="a"), {}, leases, 1)
+    group = frontier.next()
+    assert group is not None
+    leases.store.commit_rows([outcome("a")])
+    frontier.lost(group, "worker died")
+    assert frontier.finished
+    assert "a" in frontier.done
+
+
+def test_a_node_of_another_driver_is_waited_for_and_taken_from_the_store(leases: Leases, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(frontier_module, "ELSEWHERE_SECONDS", 0.0)
+    made = plan(node("a"), node("b", "a"), targets="b")
+    with Leases(leases.store) as other:
+        assert other.claim("a")
+        frontier = Frontier(made, {}, leases, 1)
+        assert frontier.next() is None
+        leases.store.commit_rows([outcome("a")])
+        other.release("a")
+        group = frontier.next()
+        assert group is not None
+        assert [item.key for item in group.nodes] == ["b"]
+        assert frontier.executed == 0
+
+
+def test_what_another_driver_finished_meanwhile_is_not_run_again(leases: Leases):
+    with Leases(leases.store):
+        frontier = Frontier(plan(node("a"), node("b", "a"), targets="b"), {}, leases, 1)
+        leases.store.commit_rows([outcome("a")])
+        assert drain(frontier) == [["b"]]

@@ -1,0 +1,14 @@
+"""Data sets: known by a fingerprint, loaded from a folder, corrupted and augmented from named streams."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from workloads.datasets.cifar import CIFAR10, CIFAR100
+from workloads.datasets.digits import Digits
+from workloads.datasets.mnist import MNIST
+from workloads.datasets.npz import Npz
+
+Dataset = Annotated[Digits | MNIST | CIFAR10 | CIFAR100 | Npz, Field(discriminator="name")]

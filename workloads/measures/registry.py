@@ -1,0 +1,117 @@
+"""What a measure is, and how a sweep file names it: by its name, or as `{name: ..., option: ...}`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
+
+from workloads.contract import Config, Real
+
+if TYPE_CHECKING:
+    from workloads.measures.snapshot import Snapshot
+
+MEASURES: dict[str, Measure] = {}
+TYPES: Mapping[str, Any] = {"int": int, "float": Real, "bool": bool, "str": str}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A function of a snapshot, with where it comes from.
+
+    Attributes:
+        source: The paper and equation that define it.
+        unit: What its value is counted in.
+        convention: What a reader must know to compare it: l2 in the loss, batch norm in the norm, eval or train mode.
+        version: Raised when its value changes meaning.
+    """
+
+    function: Callable[..., float]
+    source: str
+    unit: str
+    convention: str
+    version: int
+
+    @cached_property
+    def options(self) -> Mapping[str, inspect.Parameter]:
+        """Its keyword-only parameters: what a sweep file may set."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {item.name: item for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY}
+
+
+def measure(
+    *, source: str, unit: str, convention: str, version: int = 1
+) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Register `function(snapshot, *, options...) -> float` under its own name.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(function: Callable[..., float]) -> Callable[..., float]:
+        name = function.__name__
+        if name in MEASURES:
+            raise ValueError(f"two measures are named {name}")
+        MEASURES[name] = Measure(function, source, unit, convention, version)
+        return function
+
+    return register
+
+
+class MeasureEntry(Config):
+    """One measure of a stage, with the options that differ from its defaults."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+
+    @property
+    def part_version(self) -> int:
+        """The measure's own version, for the key."""
+        return MEASURES[self.name].version
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Its options by name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def __call__(self, snapshot: Snapshot) -> float:
+        """The value on `snapshot`."""
+        return float(MEASURES[self.name].function(snapshot, **self.options))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, entry: Any) -> Any:
+        """A bare name, or a mapping whose options the measure has, each of the type it says."""
+        fields = {"name": entry} if isinstance(entry, str) else entry
+        if not isinstance(fields, Mapping) or not isinstance(fields.get("name"), str):
+            raise ValueError("a measure is a name, or a mapping with a name and its options")
+        if fields["name"] not in MEASURES:
+            raise ValueError(f"unknown measure {fields['name']!r}; {_allowed(fields['name'], MEASURES)}")
+        known = MEASURES[fields["name"]].options
+        read = {"name": fields["name"]}
+        for option, value in fields.items():
+            if option != "name":
+                read.update(_option(fields["name"], known, str(option), value))
+        return read
+
+
+def _option(name: str, known: Mapping[str, inspect.Parameter], option: str, value: Any) -> dict[str, Any]:
+    """The option as its measure's signature types it; {} where it is the default, which is in no key."""
+    if option not in known:
+        raise ValueError(f"{name} has no option {option!r}; {_allowed(option, known)}")
+    kind = known[option].annotation
+    try:
+        read = TypeAdapter(TYPES[kind]).validate_python(value, strict=True)
+    except ValidationError:
+        raise ValueError(f"{name}.{option}: {value!r} is no {kind}") from None
+    return {} if read == known[option].default else {option: read}
+
+
+def _allowed(name: str, names: Any) -> str:
+    near = difflib.get_close_matches(name, [*names], n=1)
+    return f"allowed: {', '.join(names) or 'none'}" + (f"; did you mean {near[0]!r}?" if near else "")

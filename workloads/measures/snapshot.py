@@ -1,0 +1,47 @@
+"""What measures look at: a trained network, where it came from, and the data, all frozen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from workloads.datasets.images import Data
+from workloads.training.evaluation import Scores, logits, normalized, scores
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A network in eval mode without gradients; measures change nothing of it.
+
+    Attributes:
+        start: Its parameters and buffers before the first step of the node that trained it, by name, on the CPU.
+        data: The data to measure on; images uint8 (N, C, H, W), labels (N,).
+    """
+
+    model: nn.Module
+    start: dict[str, Tensor]
+    data: Data
+    device: str
+
+    @cached_property
+    def parameters(self) -> dict[str, Tensor]:
+        """All nn.Parameters by name, batch norm and biases among them; no buffers. On the CPU."""
+        return {name: tensor.detach().cpu() for name, tensor in self.model.named_parameters()}
+
+    @cached_property
+    def train_scores(self) -> Scores:
+        """On the training part."""
+        return self._scores(self.data.train_x, self.data.train_y)
+
+    @cached_property
+    def test_scores(self) -> Scores:
+        """On the test part."""
+        return self._scores(self.data.test_x, self.data.test_y)
+
+    @torch.no_grad()
+    def _scores(self, x: Tensor, y: Tensor) -> Scores:
+        images = normalized(x.to(self.device), self.data.mean, self.data.std)
+        return scores(logits(self.model, images), y.to(self.device))

@@ -1,0 +1,1 @@
+"""How `train` trains; loads torch."""
