@@ -22,15 +22,28 @@ from orchestrator.store import Outcome, Store
 
 def run_command(request: Namespace) -> int:
     """`sweep run`: every sweep in turn; refuses before anything runs."""
-    from orchestrator.running import run_sweep
-
     plans = [_plan(path, request) for path in request.specs]
     store = Store.at(request.store)
     for plan in plans:
-        _refuse_missing_data(plan, needed(plan, index.known(store, plan.nodes)))
+        if plan.missing_data and needed(plan, index.known(store, plan.nodes)):
+            raise DataError("\n".join(plan.missing_data))
+    return max([_run_one(plan, store, request) for plan in plans])
+
+
+def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
+    from orchestrator.closing import closing
+    from orchestrator.progress import progress
+    from orchestrator.quiet import quiet
+    from orchestrator.run import run_sweep
+
     resources = Resources(request.jobs, request.gpus, request.address, request.inline)
-    codes = [run_sweep(plan, store, _data_dir(request), resources, request) for plan in plans]
-    return max(codes)
+    log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"
+    mode = next((name for name in ("plain", "quiet", "json") if getattr(request, name)), "auto")
+    with quiet(log) as screen, progress(plan, store, mode, screen) as observer:
+        summary = run_sweep(plan, store, _data_dir(request), resources, request.tracking_uri, [observer])
+    if mode not in ("quiet", "json"):
+        print(closing(plan, store, summary))
+    return 0 if summary.complete else 1
 
 
 def plan_command(request: Namespace) -> int:

@@ -52,7 +52,7 @@ def _boot() -> str:
 
 
 def _start_time(pid: int) -> str:
-    """When the process started, in clock ticks since boot; "" if there is none. A pid alone may have been used again."""
+    """When the process started; "" if there is none. A pid alone may have been given to another."""
     import psutil
 
     try:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
+import socket
 from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.provenance import provenance
 from orchestrator.record import level_text
 
 if TYPE_CHECKING:
     from orchestrator.plan import PlannedTrial
 
+PACKAGES = ("torch", "ray", "mlflow", "numpy")
 MAX_PARAM, MAX_TAG, MAX_KEY = 6000, 5000, 250
 _FORBIDDEN = re.compile(r"[^\w.\-/ :]", re.ASCII)
 
@@ -62,3 +68,19 @@ def common_levels(trials: Sequence[PlannedTrial]) -> dict[str, Any]:
     for trial in trials[1:]:
         common = {name: label for name, label in common.items() if trial.trial.levels.get(name) == label}
     return common
+
+
+def provenance_tags(store: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """What every run carries, and what only the one above them does."""
+    source = provenance()
+    everywhere = {"sweep.store": str(store)}
+    if source["commit"]:
+        everywhere["mlflow.source.git.commit"] = str(source["commit"])
+    above = {"sweep.dirty": str(bool(source["dirty"])).lower(), "sweep.host": socket.gethostname()}
+    above["version.python"] = platform.python_version()
+    for package in PACKAGES:
+        try:
+            above[f"version.{package}"] = version(package)
+        except PackageNotFoundError:
+            continue
+    return everywhere, above

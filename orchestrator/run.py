@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator import index, record
-from orchestrator.errors import DataError
 from orchestrator.events import Observer
 from orchestrator.frontier import Frontier
 from orchestrator.leases import Leases
@@ -20,24 +20,47 @@ from orchestrator.store import Failure, Outcome, Store, write_atomically
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: trials by status, nodes executed."""
+    """How a run ended.
+
+    Attributes:
+        executed: Nodes computed by this run.
+        reused: Nodes that it needed and the store had.
+        statuses: How many trials have each status.
+        errors: What went wrong, each once, with how often.
+        unsent: Operations that MLflow has not got yet.
+    """
 
     executed: int
+    reused: int
     statuses: dict[str, int]
+    errors: dict[str, int]
+    unsent: int = 0
 
     @property
     def complete(self) -> bool:
         return not {"failed", "skipped", "missing"} & {name for name, count in self.statuses.items() if count}
 
 
-def refuse_missing_data(plan: Plan, todo: frozenset[str]) -> None:
-    """Refuse before anything runs.
+def run_sweep(
+    plan: Plan,
+    store: Store,
+    data_dir: Path,
+    resources: Resources,
+    tracking_uri: str | None,
+    observers: Sequence[Observer],
+) -> Summary:
+    """Run what is missing of a sweep, shown in MLflow and to `observers`; then its records are up to date."""
+    from orchestrator.tracking import Tracker
 
-    Raises:
-        DataError: names everything that is missing, where it should be and how to get it.
-    """
-    if todo and plan.missing_data:
-        raise DataError("\n".join(plan.missing_data))
+    save_spec(plan, store.prepare())
+    done = index.known(store, plan.nodes)
+    tracker = Tracker(plan, store, done, tracking_uri)
+    unsent = 0
+    try:
+        summary = execute_plan(plan, store, data_dir, resources, done, [tracker, *observers])
+    finally:
+        unsent = tracker.close()
+    return replace(summary, unsent=unsent)
 
 
 def execute_plan(
@@ -49,7 +72,7 @@ def execute_plan(
     observers: Sequence[Observer],
 ) -> Summary:
     """Compute what `done` lacks and write the records; both also when interrupted."""
-    name = plan.spec.record_name
+    reused = sum(key in done for key in plan.nodes)
     with Leases(store) as leases:
         frontier = Frontier(plan, done, leases, resources.slots, observers)
         try:
@@ -57,8 +80,8 @@ def execute_plan(
                 _engine(resources)(frontier, store, data_dir, resources)
         finally:
             index.refresh(store, frontier.done)
-            statuses = write_records(plan, store, name, frontier.done)
-    return Summary(frontier.executed, statuses)
+            statuses, errors = write_records(plan, store, frontier.done)
+    return Summary(frontier.executed, reused, statuses, errors)
 
 
 Engine = Callable[[Frontier, Store, Path, Resources], None]
@@ -87,17 +110,16 @@ def _inline(frontier: Frontier, store: Store, data_dir: Path, resources: Resourc
             executor.run(group.nodes)
 
 
-def write_records(plan: Plan, store: Store, name: str, done: dict[str, Outcome]) -> dict[str, int]:
-    """Write the rows and curves of `plan`; returns how many trials have each status."""
+def write_records(plan: Plan, store: Store, done: dict[str, Outcome]) -> tuple[Counter[str], Counter[str]]:
+    """Write the rows and curves of `plan`; returns how many trials have each status, and each error."""
+    folder = store.records_folder(plan.spec.record_name)
     failures = _failures(plan, store, done)
     rows = record.rows(plan, done, failures)
-    record.write(store.records_folder(name), rows, plan.spec)
+    record.write(folder, rows, plan.spec)
     histories = {key: table for key in plan.nodes if key in done and (table := store.history(key)) is not None}
-    record.write_curves(store.records_folder(name), record.curves(plan, histories), plan.spec)
-    statuses: dict[str, int] = {}
-    for status in rows.column("status").to_pylist():
-        statuses[status] = statuses.get(status, 0) + 1
-    return statuses
+    record.write_curves(folder, record.curves(plan, histories), plan.spec)
+    errors = Counter(error for error in rows.column("error").to_pylist() if error is not None)
+    return Counter(rows.column("status").to_pylist()), errors
 
 
 def _failures(plan: Plan, store: Store, done: dict[str, Outcome]) -> dict[str, Failure]:

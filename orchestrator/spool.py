@@ -20,7 +20,6 @@ from typing import Any
 from orchestrator.store import write_atomically
 
 Operation = Mapping[str, Any]
-CLOSE: Operation = {"op": "close"}
 
 
 class Spool:
@@ -50,6 +49,7 @@ class Spool:
 
     def release(self) -> None:
         """Give up the lock: whatever is in the file is all there will be."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)  # also for whoever inherited it
         os.close(self._file)
 
 

@@ -9,41 +9,32 @@ their key, and MLflow keeps a metric point or a tag that it is told twice once.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
-import platform
-import signal
-import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from orchestrator.errors import NotFound, SweepError
+from orchestrator.errors import SweepError
 from orchestrator.events import Event
+from orchestrator.naming import provenance_tags
+from orchestrator.operations import Runs
 from orchestrator.plan import Plan
-from orchestrator.provenance import provenance
-from orchestrator.runs import Runs
-from orchestrator.spool import CLOSE, Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
+from orchestrator.sender import Item, Lost, Rejected, send
+from orchestrator.server import EMBEDDED, ENVIRONMENT, embedded_uri, lost_database, ui
+from orchestrator.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 from orchestrator.store import Outcome, Store
 
-EMBEDDED = "embedded"
-PACKAGES = ("torch", "ray", "mlflow", "numpy")
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",  # the writer tries again by itself, and for longer
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
-}
+if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
 
-
-def embedded_uri(store: Store) -> str:
-    """The MLflow that every store holds: a sqlite file."""
-    return f"sqlite:///{store.root / 'mlflow.db'}"
+__all__ = ["Mlflow", "Tracker", "sync", "ui"]
 
 
 def _target(store: Store, uri: str | None) -> str:
@@ -65,14 +56,7 @@ def _ledger(store: Store, name: str, target: str) -> Path:
     return store.sweep_folder(name) / "tracking" / f"{target}.jsonl"
 
 
-def lost_database(uri: str) -> bool:
-    """Whether a sqlite file is not there (yet, or any more): then nothing was ever sent to it."""
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
-
-
-def _start_writer(
-    store: Store, name: str, take: str, uri: str, ledger: Path, *options: str
-) -> subprocess.Popen[bytes]:
+def _start_writer(store: Store, name: str, take: str, uri: str, ledger: Path, *options: str) -> subprocess.Popen[bytes]:
     """The process that sends the spool of one sweep; its output goes to a log beside the ledger."""
     command = [sys.executable, "-m", "orchestrator.tracking", "--spool", str(store.spool / name), "--take", take]
     command += ["--uri", uri, "--ledger", str(ledger), *options]
@@ -109,7 +93,7 @@ class Tracker:
         recorded = {} if lost_database(self._uri) else Ledger.read(self._ledger).ended
         self._spool: Spool | None = None
         self._writer: subprocess.Popen[bytes] | None = None
-        self._runs = Runs(plan, done, recorded, *_tags(store), time.time())
+        self._runs = Runs(plan, done, recorded, *provenance_tags(store.root), time.time())
         if self._runs.complete:
             return
         try:
@@ -142,14 +126,14 @@ class Tracker:
         spool, self._spool = self._spool, None
         if spool is None:
             return 0
-        spool.append([*self._runs.end(time.time()), CLOSE])
+        spool.append(self._runs.end(time.time()))
         spool.release()
         file = SpoolFile(spool.path)
         self._wait(file, timeout)
         if not file.path.exists():
             return 0
         offset = Ledger.read(self._ledger).offsets.get(file.path.name, 0)
-        return sum(1 for item in file.all(offset) if item != CLOSE)
+        return sum(1 for _ in file.all(offset))
 
     def _wait(self, file: SpoolFile, timeout: float) -> None:
         seen, since, again = -1, time.monotonic(), True
@@ -165,22 +149,6 @@ class Tracker:
             if file.path.exists():
                 self._writer.terminate()
             self._writer.wait(timeout=10)
-
-
-def _tags(store: Store) -> tuple[dict[str, str], dict[str, str]]:
-    """What every run carries, and what only the one above them does."""
-    source = provenance()
-    everywhere = {"sweep.store": str(store.root)}
-    if source["commit"]:
-        everywhere["mlflow.source.git.commit"] = str(source["commit"])
-    above = {"sweep.dirty": str(bool(source["dirty"])).lower(), "sweep.host": socket.gethostname()}
-    above["version.python"] = platform.python_version()
-    for package in PACKAGES:
-        try:
-            above[f"version.{package}"] = version(package)
-        except PackageNotFoundError:
-            continue
-    return everywhere, above
 
 
 def sync(store: Store, tracking_uri: str | None = None) -> int:
@@ -212,65 +180,109 @@ def _meant_for(file: SpoolFile) -> str | None:
     return first.get("uri")
 
 
-def ui(store: Store, port: int = 5000) -> int:
-    """Serve the store's MLflow on this machine until interrupted; takes the next free port if `port` is taken.
+class Mlflow:
+    """One experiment of an MLflow, through its public client: the `Server` that the sender sends to."""
 
-    Raises:
-        NotFound: nothing was tracked in this store.
-    """
-    if lost_database(embedded_uri(store)):
-        raise NotFound(f"{store.root / 'mlflow.db'}: not there yet; `sweep run` makes it")
-    port = _free_port(port)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", embedded_uri(store)]
-    command += ["--artifacts-destination", str(store.root / "mlartifacts"), "--host", "127.0.0.1", "--port", str(port)]
-    environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    log = store.root / "mlflow-ui.log"
-    with open(log, "ab") as file:
-        server = subprocess.Popen(
-            [*command, "--workers", "1"], stdout=file, stderr=file, env=environment, start_new_session=True
-        )
-    try:
-        return _serve(server, port, log)
-    except KeyboardInterrupt:
-        return 0
-    finally:
-        _end_group(server)
+    def __init__(self, uri: str, experiment: str) -> None:
+        from mlflow import MlflowClient
 
+        location = _prepare_sqlite(Path(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
+        self._client = MlflowClient(uri)
+        found = self._client.get_experiment_by_name(experiment)
+        if found is None:
+            self._experiment = self._client.create_experiment(experiment, location and f"{location}/{experiment}")
+        else:
+            self._experiment = found.experiment_id
+            if found.lifecycle_stage == "deleted":
+                self._client.restore_experiment(self._experiment)
 
-def _serve(server: subprocess.Popen[bytes], port: int, log: Path) -> int:
-    while server.poll() is None and not _answers(port):
-        time.sleep(0.2)
-    if server.poll() is None:
-        print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it; its log: {log})", flush=True)
-        server.wait()
-    print(f"MLflow ended; see {log}", file=sys.stderr)
-    return 1
+    def runs(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        token = None
+        while True:
+            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
+            found.update({run.data.tags["sweep.key"]: run.info.run_id for run in page if "sweep.key" in run.data.tags})
+            token = page.token
+            if not token:
+                return found
 
+    def create(self, run: Operation, parent: str | None) -> str:
+        tags = {**run["tags"], **({"mlflow.parentRunId": parent} if parent else {})}
+        made = self._client.create_run(self._experiment, run["time"], tags, run["name"])
+        return made.info.run_id
 
-def _end_group(server: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    def resume(self, run_id: str, run: Operation, parent: str | None, running: bool) -> list[Item]:
+        from mlflow.exceptions import MlflowException
+
         try:
-            os.killpg(server.pid, number)
-            server.wait(timeout=10)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+            found = self._client.get_run(run_id)
+        except MlflowException as error:
+            raise _told(error) from error
+        if found.info.lifecycle_stage == "deleted":
+            raise Lost(f"run {run_id} was deleted")
+        for name in {"error", "sweep.status"} & found.data.tags.keys():
+            self._client.delete_tag(run_id, name)
+        if running and found.info.status != "RUNNING":
+            self._client.update_run(run_id, status="RUNNING")
+        tags = {**run["tags"], **({"mlflow.parentRunId": parent} if parent else {})}
+        lacking = [("tag", pair) for pair in tags.items() if found.data.tags.get(pair[0]) != pair[1]]
+        # A param is written once; one that would change (a list of measures that grew) keeps what it was.
+        return [*lacking, *(("param", pair) for pair in run["params"].items() if pair[0] not in found.data.params)]
+
+    def log(self, run_id: str, items: Iterable[Item]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+        from mlflow.exceptions import MlflowException
+
+        makers = {"metric": Metric, "param": Param, "tag": RunTag}
+        made = {kind: [makers[kind](*values) for of, values in items if of == kind] for kind in makers}
+        try:
+            self._client.log_batch(run_id, made["metric"], made["param"], made["tag"])
+        except MlflowException as error:
+            raise _told(error) from error
+
+    def end(self, run_id: str, status: str, time: int) -> None:
+        self._client.set_terminated(run_id, status, time)
 
 
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _told(error: MlflowException) -> Exception:
+    """What the sender should make of an error of MLflow's."""
+    if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+        return Lost(error.message)
+    return Rejected(error.message) if error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") else error
 
 
-def _free_port(first: int) -> int:
-    for port in range(first, first + 50):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise SweepError(f"--port {first}: no free port from {first} to {first + 49}")
+def _prepare_sqlite(path: Path) -> str:
+    """Make the file one that is cheap to write to; where artifacts go. What a power cut takes, the spool still has."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode=WAL")  # kept in the file
+    connection.close()
+    if not event.contains(Engine, "connect", _relax):
+        event.listen(Engine, "connect", _relax)
+    return (path.parent / "mlartifacts").as_uri()
+
+
+def _relax(connection: sqlite3.Connection, record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def main() -> int:
+    """The writer: 0 when all is sent, 1 when it gave up."""
+    parser = argparse.ArgumentParser(prog="orchestrator.tracking")
+    for name in ("--spool", "--ledger"):
+        parser.add_argument(name, type=Path, required=True)
+    for name in ("--take", "--uri"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--once", action="store_true")
+    request = parser.parse_args()
+    if lost_database(request.uri):
+        request.ledger.unlink(missing_ok=True)
+    done = send(request.spool, request.take, request.ledger, lambda name: Mlflow(request.uri, name), request.once)
+    return 0 if done else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

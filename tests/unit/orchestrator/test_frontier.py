@@ -118,7 +118,9 @@ def test_lost_worker_that_had_committed_lost_nothing(leases: Leases):
     assert "a" in frontier.done
 
 
-def test_a_node_of_another_driver_is_waited_for_and_taken_from_the_store(leases: Leases, monkeypatch: pytest.MonkeyPatch):
+def test_a_node_of_another_driver_is_waited_for_and_taken_from_the_store(
+    leases: Leases, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(frontier_module, "ELSEWHERE_SECONDS", 0.0)
     made = plan(node("a"), node("b", "a"), targets="b")
     with Leases(leases.store) as other:

@@ -96,7 +96,9 @@ def test_seed_inputs_and_workload_version_change_the_key():
 
 
 def test_numbers_that_are_equal_have_one_key():
-    assert key(Recipe.model_validate_json('{"optimizer": {"name": "sgd", "lr": 1}}')) == key(recipe(optimizer=Sgd(lr=1.0)))
+    assert key(Recipe.model_validate_json('{"optimizer": {"name": "sgd", "lr": 1}}')) == key(
+        recipe(optimizer=Sgd(lr=1.0))
+    )
 
 
 def test_workload_without_annotation_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

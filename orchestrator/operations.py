@@ -6,9 +6,9 @@ Operations are plain JSON values, each named by its `op`:
     run     key, name, time, parent, tags, params           begin a run, or go on with the one of that key
     log     key, metrics: [name, value, time, step]
     tag     key, tags
-    end     key, status, time, what                         FINISHED, FAILED or KILLED; `what` says what a finished one has
-    close                                                   the last of a file
+    end     key, status, time, what                         FINISHED, FAILED or KILLED; what a finished one has
 
+A driver that ends in order ends all its runs; the runs that a killed one left open are ended for it.
 Keys are ours: a trial's or node's key. Times are in milliseconds, as MLflow wants them.
 """
 
@@ -29,6 +29,7 @@ from orchestrator.store import Outcome
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
+
 
 def _milliseconds(time: float) -> int:
     return round(time * 1000)
@@ -243,7 +244,7 @@ class Runs:
         yield {**self._end(trial.key, "FINISHED", time), "what": finished_with(trial)}
 
     def _metrics(self, trial: PlannedTrial) -> dict[str, tuple[float, Outcome]]:
-        """The targets' metrics; a name that two of them report is preceded by what tells them apart, as in the records."""
+        """The targets' metrics; a name that two report is preceded by what tells them apart, as in the records."""
         reported = [
             (target, name, value, outcome)
             for target in trial.targets

@@ -1,0 +1,163 @@
+"""How far a run is, counted from its events; what the progress view shows, without how it looks."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.naming import common_levels
+from orchestrator.record import level_text, short_names
+
+if TYPE_CHECKING:
+    from orchestrator.plan import Plan
+
+
+@dataclass
+class Running:
+    """A node that runs now, with the latest values it logged."""
+
+    label: str
+    stage: str
+    since: float
+    step: int | None = None
+    values: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Durations:
+    """Wall seconds of the finished nodes of one stage."""
+
+    count: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.count, self.total, self.squares = self.count + 1, self.total + seconds, self.squares + seconds**2
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+    @property
+    def variance(self) -> float:
+        return max(self.squares / self.count - self.mean**2, 0.0) if self.count else 0.0
+
+
+@dataclass(frozen=True)
+class Left:
+    """Seconds until the end, the standard deviation of that (None: unknown), and whether some stage has no figure yet."""
+
+    seconds: float
+    spread: float | None
+    at_least: bool
+
+
+class Tally:
+    """The state of one run of a plan.
+
+    Args:
+        needed: The nodes that this run sets out to compute (`Frontier.needed`).
+        time: When it began, unix seconds.
+    """
+
+    def __init__(self, plan: Plan, needed: Iterable[str], time: float) -> None:
+        self.plan, self.started = plan, time
+        self.needed = frozenset(needed)
+        self.running: dict[str, Running] = {}
+        self.done: set[str] = set()
+        self.failed: dict[str, str] = {}
+        self.skipped: set[str] = set()
+        self.executed = 0
+        self.last_error: str | None = None
+        self.trials = len(plan.trials)
+        self._targets = [frozenset(trial.nodes[name] for name in trial.targets) for trial in plan.trials]
+        self._left = [len(targets & self.needed) for targets in self._targets]
+        self.trials_done = self._left.count(0)
+        self._durations: dict[str, Durations] = defaultdict(Durations)
+        self._stages_left: dict[str, int] = defaultdict(int)
+        for key in self.needed:
+            self._stages_left[plan.nodes[key].stage] += 1
+        self._short: Mapping[str, str] = short_names(plan.trials[0].trial.levels) if plan.trials else {}
+
+    @property
+    def waiting(self) -> int:
+        return len(self.needed) - len(self.done) - len(self.running) - len(self.failed) - len(self.skipped)
+
+    @property
+    def reused(self) -> int:
+        """Nodes of the plan that were there when it began, or that nothing needs."""
+        return len(self.plan.nodes) - len(self.needed)
+
+    def take(self, event: Event) -> None:
+        """Count an event in."""
+        if isinstance(event, NodeStarted):
+            self.running[event.key] = Running(self.label(event.key), self.plan.nodes[event.key].stage, event.time)
+        elif isinstance(event, NodeLogged):
+            stage = self.plan.nodes[event.key].stage
+            running = self.running.setdefault(event.key, Running(self.label(event.key), stage, event.time))
+            running.step = event.step
+            running.values.update(event.values)
+        else:
+            self._close(event)
+
+    def _close(self, event: NodeDone | NodeFailed | NodeSkipped) -> None:
+        key = event.key
+        was_running = self.running.pop(key, None)
+        if key in self.done or key in self.failed or key in self.skipped or key not in self.needed:
+            return
+        stage = self.plan.nodes[key].stage
+        self._stages_left[stage] -= 1
+        if isinstance(event, NodeDone):
+            self.done.add(key)
+            if was_running is not None:  # else another driver computed it
+                self.executed += 1
+                self._durations[stage].add(event.outcome.seconds)
+            self._close_trials(key)
+        elif isinstance(event, NodeFailed):
+            self.failed[key] = event.failure.error
+            self.last_error = f"{self.label(key)}: {event.failure.error}"
+        else:
+            self.skipped.add(key)
+
+    def _close_trials(self, key: str) -> None:
+        for index in self.plan.uses(key):
+            if key in self._targets[index]:
+                self._left[index] -= 1
+                self.trials_done += self._left[index] == 0
+
+    def label(self, key: str) -> str:
+        """The stage and the levels that all trials with this node have in common."""
+        node = self.plan.nodes[key]
+        levels = common_levels([self.plan.trials[index] for index in self.plan.uses(key)])
+        return " ".join(
+            [node.label, *(f"{self._short.get(name, name)}={level_text(label)}" for name, label in levels.items())]
+        )
+
+    def rate(self, now: float) -> float:
+        """Nodes per second so far."""
+        return self.executed / max(now - self.started, 1e-9)
+
+    def left(self, now: float) -> Left | None:
+        """From the finished nodes of the same stages: as much work as is left, at the pace of the work that is done."""
+        finished = sum(stage.total for stage in self._durations.values())
+        if not self.executed or finished <= 0:
+            return None
+        work = variance = 0.0
+        unknown = False
+        spread_known = True
+        for stage, count in self._stages_left.items():
+            durations = self._durations[stage]
+            unknown = unknown or (count > 0 and not durations.count)
+            spread_known = spread_known and (count == 0 or durations.count > 1)
+            work += count * durations.mean
+            # Of the sum of what is left, and of the mean that it is judged by.
+            variance += count * durations.variance * (1 + count / max(durations.count, 1))
+        for running in self.running.values():
+            work -= min(now - running.since, self._durations[running.stage].mean)
+        pace = (now - self.started) / finished
+        spread = math.sqrt(variance) * pace if spread_known else None
+        return Left(max(work, 0.0) * pace, spread, unknown)
