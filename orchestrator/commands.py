@@ -8,7 +8,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import index
 from orchestrator.errors import DataError, NotFound, SweepError, allowed
@@ -18,6 +18,9 @@ from orchestrator.plan import plan as make_plan
 from orchestrator.resources import Resources
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Outcome, Store
+
+if TYPE_CHECKING:
+    from orchestrator.progress import Mode
 
 
 def run_command(request: Namespace) -> int:
@@ -32,15 +35,17 @@ def run_command(request: Namespace) -> int:
 
 def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
     from orchestrator.closing import closing
-    from orchestrator.progress import progress
+    from orchestrator.progress import Progress
     from orchestrator.quiet import quiet
     from orchestrator.run import run_sweep
 
     resources = Resources(request.jobs, request.gpus, request.address, request.inline)
     log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"
-    mode = next((name for name in ("plain", "quiet", "json") if getattr(request, name)), "auto")
-    with quiet(log) as screen, progress(plan, store, mode, screen) as observer:
-        summary = run_sweep(plan, store, _data_dir(request), resources, request.tracking_uri, [observer])
+    modes: tuple[Mode, ...] = ("plain", "quiet", "json")
+    mode: Mode = next((name for name in modes if getattr(request, name)), "auto")
+    todo = needed(plan, index.known(store, plan.nodes))
+    with quiet(log) as screen, Progress(plan, todo, screen, mode) as progress:
+        summary = run_sweep(plan, store, _data_dir(request), resources, request.tracking_uri, [progress])
     if mode not in ("quiet", "json"):
         print(closing(plan, store, summary))
     return 0 if summary.complete else 1

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
@@ -113,10 +114,8 @@ class Progress:
         self._live.start(refresh=True)
 
     def _frame(self, console: Any) -> Group:
-        try:  # of this stream: the process' own may have been sent elsewhere
+        with suppress(OSError, ValueError):  # of this stream: the process' own may have been sent elsewhere
             console.size = os.get_terminal_size(self._stream.fileno())
-        except (OSError, ValueError):
-            pass
         with self._lock:
             return frame(self._name, self.tally, time.time(), *console.size)
 

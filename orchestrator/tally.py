@@ -49,7 +49,7 @@ class Durations:
 
 @dataclass(frozen=True)
 class Left:
-    """Seconds until the end, the standard deviation of that (None: unknown), and whether some stage has no figure yet."""
+    """Seconds until the end, their standard deviation (None: unknown), and whether a stage has no figure yet."""
 
     seconds: float
     spread: float | None
