@@ -200,7 +200,7 @@ def frame(name: str, tally: Tally, now: float, width: int, height: int) -> Group
         Text.assemble((name, "bold"), "  ", (duration(now - tally.started), "dim")),
         _bar(tally, width),
         Text(f"nodes   {node_counts(tally)}"),
-        Text(f"pace    {pace_text(tally, now)}{'' if over else '  ' + left_text(tally.left(now))}"),
+        Text(f"pace    {pace_text(tally, now)}  {'' if over else left_text(tally.left(now))}".rstrip()),
     ]
     errors = [Text(f"error   {tally.last_error}", "red")] if tally.last_error else []
     room = max(1, height - len(lines) - len(errors) - 2)
@@ -217,6 +217,8 @@ def frame(name: str, tally: Tally, now: float, width: int, height: int) -> Group
 def pace_text(tally: Tally, now: float) -> str:
     """Nodes per second, minute or hour: whichever is easy to read."""
     rate = tally.rate(now)
+    if rate == 0:
+        return "nothing finished yet"
     for unit, seconds in (("s", 1), ("min", 60)):
         if rate * seconds >= 1:
             return f"{rate * seconds:.1f} nodes/{unit}"

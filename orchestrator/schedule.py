@@ -12,6 +12,7 @@ import queue
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from contextlib import contextmanager
@@ -82,16 +83,17 @@ class _GroupTrainable(tune.Trainable):
         """What happened since the last step; at once when a node finishes, else after a second."""
         events: list[Event] = []
         ended = finished = False
+        deadline = time.monotonic() + STEP_SECONDS
         while not (ended or (finished and self._events.empty())):
             try:
-                event = self._events.get(timeout=STEP_SECONDS)
+                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 break
             if event is None:
                 ended = True
             else:
                 events.append(event)
-                finished = finished or isinstance(event, NodeDone | NodeFailed) or len(events) > 100
+                finished = finished or isinstance(event, NodeDone | NodeFailed)
         if ended and self._crash:
             raise RuntimeError(self._crash)
         return {"events": events, "num_events": len(events), "done": ended}
