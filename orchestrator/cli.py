@@ -15,7 +15,6 @@ from typing import NoReturn
 from orchestrator.errors import SweepError, allowed
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
-Commands = "argparse._SubParsersAction[_Parser]"
 KINDS = ("workloads", "measures", "models", "datasets", "sweeps")
 
 
@@ -53,7 +52,7 @@ def _add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", default="runs", metavar="DIR", help="what sweeps made (default ./runs)")
 
 
-def _add_run(commands: Commands) -> None:
+def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = commands.add_parser("run", help="run what is missing of sweeps and print their tables")
     _add_spec(run)
     run.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
@@ -70,7 +69,7 @@ def _add_run(commands: Commands) -> None:
     plan.add_argument("--json", action="store_true", help="for programs")
 
 
-def _add_readers(commands: Commands) -> None:
+def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     status = commands.add_parser("status", help="how far sweeps are")
     status.add_argument("name", nargs="?", metavar="NAME", help="a sweep (default: all of the store)")
     status.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
@@ -87,7 +86,7 @@ def _add_readers(commands: Commands) -> None:
     _add_store(claims)
 
 
-def _add_others(commands: Commands) -> None:
+def _add_others(commands: argparse._SubParsersAction[_Parser]) -> None:
     listing = commands.add_parser("list", help="what there is to use in a sweep")
     listing.add_argument("kind", nargs="?", choices=KINDS)
     _add_store(listing)

@@ -22,6 +22,8 @@ from orchestrator.store import Outcome, Store
 if TYPE_CHECKING:
     from orchestrator.progress import Mode
 
+SCREENS: tuple[Mode, ...] = ("plain", "quiet", "json")
+
 
 def run_command(request: Namespace) -> int:
     """`sweep run`: every sweep in turn; refuses before anything runs."""
@@ -41,8 +43,8 @@ def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
 
     resources = Resources(request.jobs, request.gpus, request.address, request.inline)
     log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"
-    modes: tuple[Mode, ...] = ("plain", "quiet", "json")
-    mode: Mode = next((name for name in modes if getattr(request, name)), "auto")
+    chosen: list[Mode] = [name for name in SCREENS if getattr(request, name)]
+    mode = chosen[0] if chosen else "auto"
     todo = needed(plan, index.known(store, plan.nodes))
     with quiet(log) as screen, Progress(plan, todo, screen, mode) as progress:
         summary = run_sweep(plan, store, _data_dir(request), resources, request.tracking_uri, [progress])

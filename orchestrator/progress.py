@@ -162,7 +162,7 @@ def left_text(left: Left | None) -> str:
     >>> left_text(Left(75.0, 12.0, False))
     '~1:15 min left (+- 12 s)'
     """
-    if left is None:
+    if left is None or (left.at_least and left.seconds < 1):
         return ""
     spread = f" (+- {duration(left.spread)})" if left.spread is not None and left.spread >= 1 else ""
     return f"{'more than ' if left.at_least else '~'}{duration(left.seconds)} left{spread}"
@@ -176,8 +176,8 @@ def start_line(name: str, tally: Tally) -> str:
 
 def node_counts(tally: Tally) -> str:
     """The nodes by what became of them, without what there is none of."""
-    counts = {"done": len(tally.done), "running": len(tally.running), "waiting": tally.waiting}
-    counts |= {"failed": len(tally.failed), "skipped": len(tally.skipped)}
+    counts = {"done": len(tally.done), "failed": len(tally.failed), "skipped": len(tally.skipped)}
+    counts |= {"running": len(tally.running), "waiting": tally.waiting}
     return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "done")
 
 

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import unquote
 
 from orchestrator.errors import NotFound, SweepError
 from orchestrator.store import Store
@@ -26,12 +27,19 @@ ENVIRONMENT = {
 
 def embedded_uri(store: Store) -> str:
     """The MLflow that every store holds: a sqlite file."""
-    return f"sqlite:///{store.root / 'mlflow.db'}"
+    path = str(store.root / "mlflow.db").replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}"
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """The file that a tracking URI means, if it means one."""
+    return Path(unquote(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
 
 
 def lost_database(uri: str) -> bool:
     """Whether a sqlite file is not there (yet, or any more): then nothing was ever sent to it."""
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+    path = sqlite_path(uri)
+    return path is not None and not path.exists()
 
 
 def ui(store: Store, port: int = 5000) -> int:

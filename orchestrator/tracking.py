@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from orchestrator.errors import SweepError
 from orchestrator.events import Event
@@ -27,7 +27,7 @@ from orchestrator.naming import provenance_tags
 from orchestrator.operations import Runs
 from orchestrator.plan import Plan
 from orchestrator.sender import Item, Lost, Rejected, send
-from orchestrator.server import EMBEDDED, ENVIRONMENT, embedded_uri, lost_database, ui
+from orchestrator.server import EMBEDDED, ENVIRONMENT, embedded_uri, lost_database, sqlite_path, ui
 from orchestrator.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 from orchestrator.store import Outcome, Store
 
@@ -186,11 +186,14 @@ class Mlflow:
     def __init__(self, uri: str, experiment: str) -> None:
         from mlflow import MlflowClient
 
-        location = _prepare_sqlite(Path(uri.removeprefix("sqlite:///"))) if uri.startswith("sqlite:///") else None
+        path = sqlite_path(uri)
+        location = _prepare_sqlite(path) if path is not None else None
         self._client = MlflowClient(uri)
         found = self._client.get_experiment_by_name(experiment)
         if found is None:
-            self._experiment = self._client.create_experiment(experiment, location and f"{location}/{experiment}")
+            self._experiment = self._client.create_experiment(
+                experiment, location and f"{location}/{quote(experiment)}"
+            )
         else:
             self._experiment = found.experiment_id
             if found.lifecycle_stage == "deleted":

@@ -1,4 +1,4 @@
-"""The whole path with real Ray and real MLflow: however a sweep ran, was killed or went on, its records are the same."""
+"""The whole path with real Ray and MLflow: however a sweep ran, was killed or went on, its records are the same."""
 
 from __future__ import annotations
 
@@ -139,7 +139,8 @@ def test_killed_driver_loses_nothing_that_was_finished(chain: Path, tmp_path: Pa
 
 
 def test_failing_node_is_a_row_and_the_rest_goes_on(tmp_path: Path):
-    (tmp_path / "unlucky.py").write_text(
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "unlucky.py").write_text(
         "from workloads.contract import Config, Context, Result\n"
         "class UnluckyConfig(Config):\n    x: float = 0.0\n"
         "def run(config: UnluckyConfig, context: Context) -> Result:\n"
@@ -147,7 +148,8 @@ def test_failing_node_is_a_row_and_the_rest_goes_on(tmp_path: Path):
         "    return Result(metrics={'value': config.x})\n"
     )
     (tmp_path / "sweep.yaml").write_text(
-        "name: unlucky\nstages:\n  a: {workload: unlucky}\n  b: {workload: tests.toys.noop, from: a}\naxes: {a.x: [1, 2, 3]}\n"
+        "name: unlucky\nstages:\n  a: {workload: own.unlucky}\n  b: {workload: tests.toys.noop, from: a}\n"
+        "axes: {a.x: [1, 2, 3]}\n"
     )
     environment = {**os.environ, "PYTHONPATH": f"{REPO}"}
     command = [sys.executable, "-m", "orchestrator.cli", "run", "sweep.yaml", "--inline", "--plain"]

@@ -128,7 +128,7 @@ def test_a_frame_fits_the_window(width: int) -> None:
     assert len(shown) == 6, "nothing wraps"
     if width == 80:
         assert shown[0] == "demo  1:15 min"
-        assert shown[2] == "nodes   0 done, 1 running, 4 waiting, 1 failed"
+        assert shown[2] == "nodes   0 done, 1 failed, 1 running, 4 waiting"
         assert shown[4] == "        fit seed=0  step 12  train_loss 0.123  train_accuracy 0.95"
         assert shown[5] == "error   fit seed=1: ValueError: no"
 
@@ -148,7 +148,7 @@ def test_plain_lines_have_no_escapes_and_name_the_first_failure() -> None:
     shown = stream.getvalue().splitlines()
     assert shown[0] == "demo: 4 trials; 6 of 6 nodes to run"
     assert shown[1] == "demo: failed: fit seed=0: ValueError: no"
-    assert shown[2].startswith("demo: 0 of 4 trials; nodes: 0 done, 4 waiting, 2 failed; ")
+    assert shown[2].startswith("demo: 0 of 4 trials; nodes: 0 done, 2 failed, 4 waiting; ")
     assert len(shown) == 3
     assert "\x1b" not in stream.getvalue()
 

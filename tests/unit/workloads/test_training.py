@@ -1,11 +1,11 @@
-"""Training: equal to a plain PyTorch loop, reproducible to the byte, ended by its rules, and honest about divergence."""
+"""Training: equal to a plain PyTorch loop, reproducible to the byte, ended by its rules, honest about divergence."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -82,7 +82,9 @@ def same(first: Result, second: Result) -> bool:
 
 
 def test_equals_a_plain_pytorch_loop():
-    made = config(optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=0.01), schedule=Multistep(milestones=(2,), gamma=0.5))
+    made = config(
+        optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=0.01), schedule=Multistep(milestones=(2,), gamma=0.5)
+    )
     result = train.run(made, Here(seed=3))
     data = made.data.load(Path(), 3)
     assert made.model is not None
@@ -107,7 +109,7 @@ def test_equals_a_plain_pytorch_loop():
 
 @pytest.mark.parametrize("model", [MLP(width=8, depth=2), ResNet18(width=2)])
 @pytest.mark.parametrize("augment", ["none", "crop_flip"])
-def test_same_seed_same_bytes_and_another_seed_differs(model: MLP | ResNet18, augment: str):
+def test_same_seed_same_bytes_and_another_seed_differs(model: MLP | ResNet18, augment: Literal["none", "crop_flip"]):
     made = config(model=model, data=Digits(subset=40, augment=augment), stop=Stop(epochs=2))
     torch.manual_seed(1)
     first = train.run(made, Here(seed=1))
@@ -192,7 +194,9 @@ def test_measures_have_their_closed_forms():
     for part, x, y in (("train", clean.train_x, clean.train_y), ("test", clean.test_x, clean.test_y)):
         outputs = model(normalized(x, clean.mean, clean.std).double())
         assert values[f"{part}_accuracy"] == pytest.approx((outputs.argmax(1) == y).double().mean().item())
-        assert values[f"{part}_loss"] == pytest.approx(-outputs.log_softmax(1)[range(len(y)), y].mean().item(), abs=1e-6)
+        assert values[f"{part}_loss"] == pytest.approx(
+            -outputs.log_softmax(1)[range(len(y)), y].mean().item(), abs=1e-6
+        )
     flat = torch.cat([tensor.double().flatten() for tensor in result.weights.values()])
     start = torch.cat([tensor.double().flatten() for tensor in result.start.values()])
     assert values["parameter_norm"] == pytest.approx(flat.norm().item(), rel=1e-12)
