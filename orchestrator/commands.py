@@ -48,7 +48,7 @@ def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
     todo = needed(plan, index.known(store, plan.nodes))
     with quiet(log) as screen, Progress(plan, todo, screen, mode) as progress:
         summary = run_sweep(plan, store, _data_dir(request), resources, request.tracking_uri, [progress])
-    if mode not in ("quiet", "json"):
+    if mode != "json":
         print(closing(plan, store, summary))
     return 0 if summary.complete else 1
 

@@ -58,7 +58,7 @@ def run(config: MeasureConfig, context: Context) -> Result:
 
     torch.set_num_threads(config.threads)
     assert config.data is not None  # resolve() has seen to it
-    key = ("snapshot", context.inputs["input"].key, config.data, context.seed)
+    key = ("snapshot", context.inputs["input"].key, config.data, context.seed, config.threads)
     snapshot: Snapshot = context.memo(key, lambda: _snapshot(config, context))
     return Result(metrics={entry.name: entry(snapshot) for entry in config.measures})
 

@@ -41,5 +41,6 @@ def check(name: str, data_dir: Path) -> State:
     if sentence := published.missing(data_dir):
         return State(name, False, sentence)
     if damaged := published.damaged(data_dir):
-        return State(name, False, f"{data_dir / published.folder}: {', '.join(damaged)} damaged; {published.how}")
+        what = f"{data_dir / published.folder}: {', '.join(damaged)} damaged"
+        return State(name, False, f"{what}; remove it, then {published.remedy(data_dir)}")
     return State(name, True, f"{data_dir / published.folder}: {len(published.files)} files, md5 as published")

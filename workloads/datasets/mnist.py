@@ -17,7 +17,7 @@ PUBLISHED = Published(
         "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
         "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
     },
-    "torchvision.datasets.MNIST(DIR, download=True) puts it there",
+    "MNIST",
 )
 
 

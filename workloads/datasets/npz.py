@@ -39,7 +39,8 @@ class Npz(ImageData):
         Raises:
             ValueError: an array is missing or of another shape or type.
         """
-        return _arrays(self.file(data_dir))
+        file = self.file(data_dir)
+        return _arrays(file, file.stat().st_mtime_ns)
 
     def constants(self, data_dir: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
         """Classes, mean and std as the training part has them."""
@@ -57,7 +58,7 @@ def _sha256(file: Path, changed: int) -> str:
 
 
 @cache
-def _arrays(file: Path) -> Arrays:
+def _arrays(file: Path, changed: int) -> Arrays:
     import numpy
     import torch
 

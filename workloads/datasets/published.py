@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import shlex
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 
 @dataclass(frozen=True, eq=False)
 class Published:
-    """The files of a data set below the data folder, with their published md5."""
+    """The files of a data set below the data folder, each as it is or gzipped, with the published md5 of its content.
+
+    Attributes:
+        source: The class of torchvision.datasets that downloads it.
+    """
 
     folder: str
     files: Mapping[str, str]
-    how: str
+    source: str
 
     @property
     def fingerprint(self) -> str:
@@ -24,31 +30,56 @@ class Published:
 
     def missing(self, data_dir: Path) -> str | None:
         """One sentence if a file is not there; whether it is right is said by `damaged` and by loading."""
-        absent = [name for name in self.files if not (data_dir / self.folder / name).is_file()]
+        absent = [name for name in self.files if self._file(data_dir, name) is None]
         if not absent:
             return None
-        return f"{data_dir / self.folder}: {', '.join(absent)} missing; {self.how} (or name its folder with --data)"
+        what = f"{data_dir / self.folder}: {', '.join(absent)} missing"
+        return f"{what}; {self.remedy(data_dir)} (or name the folder that has it with --data)"
+
+    def remedy(self, data_dir: Path) -> str:
+        """The command that puts it there."""
+        code = f"import torchvision; torchvision.datasets.{self.source}({str(data_dir)!r}, download=True)"
+        return f"fetch it with: python -c {shlex.quote(code)}"
 
     def damaged(self, data_dir: Path) -> list[str]:
         """The files that are there with another content than the published one."""
-        present = [name for name in self.files if (data_dir / self.folder / name).is_file()]
-        return [name for name in present if md5(data_dir / self.folder / name) != self.files[name]]
+        files = {name: self._file(data_dir, name) for name in self.files}
+        return [name for name, file in files.items() if file is not None and _md5(file) != self.files[name]]
 
     def read(self, data_dir: Path, name: str) -> bytes:
         """The content of one file.
 
         Raises:
+            FileNotFoundError: it is not there.
             ValueError: it is not the published content.
         """
-        path = data_dir / self.folder / name
-        content = path.read_bytes()
-        if hashlib.md5(content).hexdigest() != self.files[name]:
-            raise ValueError(f"{path}: damaged (its md5 is not the published {self.files[name]}); {self.how}")
+        file = self._file(data_dir, name)
+        if file is None:
+            raise FileNotFoundError(self.missing(data_dir))
+        content = _content(file)
+        if content is None or hashlib.md5(content).hexdigest() != self.files[name]:
+            raise ValueError(
+                f"{file}: damaged (its md5 is not the published {self.files[name]}); remove it, then"
+                f" {self.remedy(data_dir)}"
+            )
         return content
 
+    def _file(self, data_dir: Path, name: str) -> Path | None:
+        plain = data_dir / self.folder / name
+        return next((file for file in (plain, plain.with_name(f"{name}.gz")) if file.is_file()), None)
 
-@cache
-def md5(path: Path) -> str:
-    """Of a file, read once per process."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+
+def _content(file: Path) -> bytes | None:
+    """What the file holds, unzipped; None where it cannot be unzipped."""
+    raw = file.read_bytes()
+    if file.suffix != ".gz":
+        return raw
+    try:
+        return gzip.decompress(raw)
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+def _md5(file: Path) -> str | None:
+    content = _content(file)
+    return None if content is None else hashlib.md5(content).hexdigest()

@@ -41,7 +41,7 @@ def run(config: TrainConfig, context: Context) -> Result:
     end = evaluate(model, images)
     return Result(
         metrics={"epochs": epochs, "train_loss": end.loss, "train_accuracy": end.accuracy},
-        outcome="diverged" if diverged else "done",
+        outcome="diverged" if diverged or not math.isfinite(end.loss) else "done",
         weights=snapshot(model),
         start=before if isinstance(config.start, Initialization) else "start",
     )
