@@ -27,8 +27,11 @@ SCREENS: tuple[Mode, ...] = ("plain", "quiet", "json")
 
 def run_command(request: Namespace) -> int:
     """`sweep run`: every sweep in turn; refuses before anything runs."""
+    from orchestrator.tracking import target
+
     plans = [_plan(path, request) for path in request.specs]
     store = Store.at(request.store)
+    target(store, request.tracking_uri)  # refuses one that holds a password
     for plan in plans:
         if plan.missing_data and needed(plan, index.known(store, plan.nodes)):
             raise DataError("\n".join(plan.missing_data))

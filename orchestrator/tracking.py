@@ -34,10 +34,10 @@ from orchestrator.store import Outcome, Store
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
-__all__ = ["Mlflow", "Tracker", "sync", "ui"]
+__all__ = ["Mlflow", "Tracker", "sync", "target", "ui"]
 
 
-def _target(store: Store, uri: str | None) -> str:
+def target(store: Store, uri: str | None) -> str:
     """A short name for a tracking URI in file names.
 
     Raises:
@@ -88,7 +88,7 @@ class Tracker:
     def __init__(self, plan: Plan, store: Store, done: Mapping[str, Outcome], tracking_uri: str | None = None) -> None:
         self._store, self._name = store, plan.spec.record_name
         self._uri = tracking_uri or embedded_uri(store)
-        self._target = _target(store, tracking_uri)
+        self._target = target(store, tracking_uri)
         self._ledger = _ledger(store, self._name, self._target)
         recorded = {} if lost_database(self._uri) else Ledger.read(self._ledger).ended
         self._spool: Spool | None = None
@@ -162,7 +162,7 @@ def sync(store: Store, tracking_uri: str | None = None) -> int:
         for take in spool_targets(folder):
             waiting = spool_files(folder, take)
             uri = tracking_uri or _meant_for(waiting[0]) or embedded_uri(store)
-            ledger = _ledger(store, folder.name, _target(store, uri))
+            ledger = _ledger(store, folder.name, target(store, uri))
             _start_writer(store, folder.name, take, uri, ledger, "--once").wait()
             running = sum(not file.abandoned() for file in waiting if file.path.exists())
             remaining = sum(file.path.exists() for file in waiting) - running

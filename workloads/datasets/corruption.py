@@ -60,6 +60,6 @@ def zero_out(x: Tensor, fraction: float, seed: int) -> Tensor:
     stream = generator(seed, "zero_out")
     for start in range(0, len(flat), 1000):  # in pieces: the ranks of 50,000 images at once are 600 MB
         block = flat[start : start + 1000]
-        ranks = torch.rand(block.shape, generator=stream).argsort(1, stable=True)  # float32 ranks tie
+        ranks = torch.rand(block.shape, generator=stream).argsort(dim=1, stable=True)  # float32 ranks tie
         block.scatter_(1, ranks[:, :count], 0)
     return flat.view_as(x)

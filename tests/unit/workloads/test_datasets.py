@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import pickle
 from pathlib import Path
 
 import numpy
@@ -9,10 +12,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from workloads.datasets import CIFAR10, CIFAR100, MNIST, Digits, Npz
+from workloads.datasets import CIFAR10, CIFAR100, MNIST, Digits, Npz, cifar
 from workloads.datasets.augmentation import crop_flip, draw_crop_flip
 from workloads.datasets.check import check
 from workloads.datasets.corruption import zero_out
+from workloads.datasets.published import Published
 from workloads.streams import generator
 
 HERE = Path()
@@ -155,7 +159,7 @@ def test_missing_set_is_named_with_place_and_remedy(config: CIFAR10 | CIFAR100 |
     sentence = config.missing(tmp_path)
     assert sentence is not None
     assert str(tmp_path) in sentence
-    assert "download=True" in sentence
+    assert f"{type(config).__name__}('{tmp_path}', download=True)" in sentence
     assert config.fingerprint(tmp_path).startswith("md5:")
 
 
@@ -183,3 +187,43 @@ def test_damaged_file_is_noticed(data_dir: Path, tmp_path: Path):
     assert "damaged" in str(check("mnist", tmp_path))
     with pytest.raises(ValueError, match="damaged"):
         MNIST().load(tmp_path, 0)
+
+
+def test_gzipped_files_are_read_and_checked_too(data_dir: Path, tmp_path: Path):
+    folder = tmp_path / "MNIST" / "raw"
+    folder.mkdir(parents=True)
+    for path in (data_dir / "MNIST" / "raw").glob("*-ubyte"):
+        (folder / f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes(), 1))
+    assert MNIST().missing(tmp_path) is None
+    assert check("mnist", tmp_path).ready
+    assert torch.equal(MNIST().load(tmp_path, 0).test_x, MNIST().load(data_dir, 0).test_x)
+    labels = folder / "t10k-labels-idx1-ubyte.gz"
+    labels.write_bytes(labels.read_bytes()[:-9])
+    assert "t10k-labels-idx1-ubyte damaged" in check("mnist", tmp_path).says
+
+
+def write_published(folder: Path, parts: dict[str, object]) -> Published:
+    """A data set of pickled files with right checksums, as CIFAR's were published."""
+    (folder / "set").mkdir()
+    sums = {}
+    for name, content in parts.items():
+        raw = pickle.dumps(content)
+        (folder / "set" / name).write_bytes(raw)
+        sums[name] = hashlib.md5(raw).hexdigest()
+    return Published("set", sums, "CIFAR100")
+
+
+def test_cifar_files_give_images_and_the_labels_asked_for(tmp_path: Path):
+    images = numpy.arange(4 * 3072).reshape(4, 3072).astype(numpy.uint8)
+    part = {"data": images, "fine_labels": [99, 3, 0, 7], "coarse_labels": [1, 1, 1, 1]}
+    published = write_published(tmp_path, {"train": part, "test": part})
+    arrays = cifar._arrays(published, tmp_path, ("train",), "test", "fine_labels")
+    assert arrays.train_y.tolist() == [99, 3, 0, 7]
+    assert arrays.test_x.shape == (4, 3, 32, 32)
+    assert arrays.train_x[1, 2, 0, :3].tolist() == images[1, 2048:2051].tolist(), "red, green, blue planes in rows"
+
+
+def test_a_pickle_that_holds_more_than_arrays_is_refused(tmp_path: Path):
+    published = write_published(tmp_path, {"train": {"data": print}, "test": {}})
+    with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print has no place in a data set"):
+        cifar._arrays(published, tmp_path, ("train",), "test", "fine_labels")

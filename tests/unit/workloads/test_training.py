@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from pydantic import ValidationError
 
+from tests.contract.here import Finished, Here
 from workloads import measure, train
-from workloads.contract import Config, Context, Result
+from workloads.contract import Result
 from workloads.datasets import Digits
 from workloads.measure import MeasureConfig
 from workloads.models import MLP, ResNet18
@@ -21,50 +21,6 @@ from workloads.optimizers import SGD, Multistep
 from workloads.streams import generator
 from workloads.train import Stop, TrainConfig
 from workloads.training.evaluation import normalized
-
-
-@dataclass
-class Finished:
-    """A finished training as an input, kept in memory."""
-
-    config: Config
-    result: Result
-    key: str = "key"
-    seed: int = 0
-
-    @property
-    def metrics(self) -> Mapping[str, float]:
-        return self.result.metrics
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        return dict(self.result.weights or {})
-
-    def start(self) -> dict[str, torch.Tensor]:
-        assert isinstance(self.result.start, Mapping)
-        return dict(self.result.start)
-
-
-@dataclass
-class Here:
-    """A context without an orchestrator."""
-
-    seed: int = 0
-    device: str = "cpu"
-    data_dir: Path = Path()
-    inputs: Mapping[str, Finished] = field(default_factory=dict)
-    rows: list[dict[str, float]] = field(default_factory=list)
-    memos: dict[Hashable, Any] = field(default_factory=dict)
-
-    def generator(self, purpose: str, step: int = 0) -> torch.Generator:
-        return generator(self.seed, purpose, step)
-
-    def log(self, step: int, **values: float) -> None:
-        self.rows.append({"step": step, **values})
-
-    def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
-        if key not in self.memos:
-            self.memos[key] = build()
-        return self.memos[key]
 
 
 def config(**fields: Any) -> TrainConfig:
@@ -148,6 +104,14 @@ def test_divergence_is_an_outcome():
     assert result.metrics["epochs"] < 3
 
 
+def test_divergence_in_the_very_last_step_is_one_too():
+    made = config(data=Digits(subset=20), optimizer=SGD(lr=1e30), stop=Stop(epochs=1))
+    context = Here()
+    result = train.run(made, context)
+    assert context.rows[0]["train_loss"] < 10, "the loss before the only step was finite"
+    assert result.outcome == "diverged"
+
+
 def test_goes_on_from_the_weights_of_its_input():
     first_config = config(data=Digits(subset=100, confusion=50))
     first = train.run(first_config, Here())
@@ -226,7 +190,3 @@ def test_batch_norm_counts_in_the_norm_and_its_running_statistics_do_not():
 def test_wrong_measures_are_refused(entries: tuple[Any, ...], message: str):
     with pytest.raises(ValidationError, match=message):
         MeasureConfig(**{"from": "input", "measures": entries})
-
-
-def test_the_context_of_these_tests_is_a_context():
-    assert isinstance(Here(), Context)

@@ -1,0 +1,343 @@
+"""What holds for every part there is: each is found by itself, so a new one is tested without a line here."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy
+import pytest
+import torch
+
+from tests.contract.here import Finished, Here
+from workloads import measure, train
+from workloads.contract import Config, Context, Result
+from workloads.datasets import Dataset, Digits, Npz
+from workloads.datasets.images import Data, ImageData
+from workloads.measure import MeasureConfig
+from workloads.measures import MEASURES, MeasureEntry
+from workloads.measures.snapshot import Snapshot
+from workloads.models import MLP, Model, ResNet18
+from workloads.optimizers import SGD, Optimizer, Schedule
+from workloads.starts import Start
+from workloads.train import Stop, TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SMALL = {"mlp": MLP(width=8, depth=1), "resnet18": ResNet18(width=2)}
+
+
+def members(union: Any) -> list[type[Config]]:
+    """The classes of a union of parts, or the one class of a union that has one member so far."""
+    inside = get_args(union)[0]
+    return [*(get_args(inside) or (inside,))]
+
+
+def tag(kind: type[Config]) -> str:
+    return str(kind.model_fields["name"].default)
+
+
+MODELS = [tag(kind) for kind in members(Model)]
+DATASETS = [kind for kind in members(Dataset) if issubclass(kind, ImageData)]
+
+
+@pytest.fixture(autouse=True)
+def global_generators_are_left_alone() -> Iterator[None]:
+    """No part draws from a generator that another part could draw from too."""
+    Digits().load(Path(), 0)  # importing scikit-learn for the first time draws from Python's
+    before = torch.get_rng_state(), random.getstate(), repr(numpy.random.get_state())
+    yield
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert random.getstate() == before[1]
+    assert repr(numpy.random.get_state()) == before[2]
+
+
+def recipe(model: str = "mlp", epochs: int = 2, **options: Any) -> TrainConfig:
+    return TrainConfig(
+        data=Digits(subset=40, confusion=10), model=SMALL[model], optimizer=SGD(lr=0.05, momentum=0.5),
+        batch_size=16, stop=Stop(epochs=epochs), **options,
+    )  # fmt: skip
+
+
+def state(result: Result) -> dict[str, torch.Tensor]:
+    assert result.weights is not None
+    return dict(result.weights)
+
+
+def equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def snapshot(model: str) -> Snapshot:
+    made = recipe(model)
+    result = train.run(made, Here())
+    data = made.data.clean().load(Path(), 0)
+    network = SMALL[model].build(data.shape, data.classes)
+    network.load_state_dict(state(result))
+    return Snapshot(network.eval().requires_grad_(False), Finished(made, result).start(), data, "cpu")
+
+
+# --- measures -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_measure_is_finite_repeatable_and_changes_nothing(name: str, model: str):
+    looked_at = snapshot(model)
+    weights = {key: tensor.clone() for key, tensor in looked_at.model.state_dict().items()}
+    images = looked_at.data.train_x.clone(), looked_at.data.test_x.clone()
+    entry = MeasureEntry.model_validate(name)
+    value = entry(looked_at)
+    assert isinstance(value, float)
+    assert math.isfinite(value)
+    assert entry(looked_at) == value
+    for other in MEASURES:  # what other measures looked at first does not matter
+        MeasureEntry.model_validate(other)(looked_at)
+    assert entry(snapshot(model)) == value
+    assert equal(looked_at.model.state_dict(), weights)
+    assert torch.equal(looked_at.data.train_x, images[0])
+    assert torch.equal(looked_at.data.test_x, images[1])
+    assert not any(module.training for module in looked_at.model.modules())
+    assert all(item.grad is None and not item.requires_grad for item in looked_at.model.parameters())
+
+
+@pytest.mark.parametrize("name", MEASURES)
+def test_a_measure_says_what_it_is(name: str):
+    found = MEASURES[name]
+    assert found.function.__doc__
+    assert found.source
+    assert found.unit
+    assert found.convention
+    assert MeasureEntry.model_validate(name).part_version == found.version >= 1
+
+
+# --- models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", members(Model), ids=tag)
+def test_a_model_is_a_value_that_builds_and_runs(kind: type[Any]):
+    assert tag(kind) in SMALL, "give the new model a small instance for these tests"
+    config = SMALL[tag(kind)]
+    assert kind.model_validate_json(config.model_dump_json()) == config
+    shape, classes = (3, 32, 32), 7
+    first, again, other = (config.build(shape, classes) for _ in range(3))
+    for module, seed in ((first, 0), (again, 0), (other, 1)):
+        train.Initialization().apply(module, seed)
+    assert equal(first.state_dict(), again.state_dict())
+    assert not equal(first.state_dict(), other.state_dict())
+    assert first(torch.zeros(2, *shape)).shape == (2, classes)
+    assert all(bool(tensor.isfinite().all()) for tensor in first.state_dict().values())
+
+
+# --- data sets ------------------------------------------------------------------------------------------------------
+
+CORRUPTIONS: list[dict[str, Any]] = [
+    {},
+    {"labels": "random"},
+    {"subset": 20, "copies": 2, "zero_out": 0.1, "labels": "random"},
+    {"subset": 20, "confusion": 30},
+    {"subset": 20, "confusion": 30, "copies": 1, "zero_out": 0.5, "augment": "crop_flip", "normalize": False},
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a user's own set."""
+    made, draw = tmp_path_factory.mktemp("data"), numpy.random.default_rng(0)
+    parts = {name: draw.integers(256, size=(60, 6, 5, 3), dtype=numpy.uint8) for name in ("x", "test_x")}
+    numpy.savez(made / "own.npz", allow_pickle=False, **parts, y=numpy.arange(60) % 3, test_y=numpy.arange(60) % 3)
+    return made
+
+
+def check_data(config: ImageData, folder: Path) -> None:
+    """The promises of every data set, whatever its options."""
+    data, again, other = (config.load(folder, seed) for seed in (0, 0, 1))
+    plain = config.clean().model_copy(update={"subset": None}).load(folder, 0)
+    assert isinstance(data, Data)
+    count = (config.subset or len(plain.train_x)) * max(config.copies, 1) + config.confusion
+    assert data.train_x.shape == (count, *plain.train_x.shape[1:])
+    assert data.train_y.shape == (count,)
+    assert (data.train_x.dtype, data.train_y.dtype) == (torch.uint8, torch.int64)
+    assert (data.test_x.dtype, data.test_y.dtype) == (torch.uint8, torch.int64)
+    assert 0 <= int(data.train_y.min()) <= int(data.train_y.max()) < data.classes
+    assert data.shape == plain.shape
+    assert len(data.mean) == len(data.std) == data.shape[0]
+    for name in ("train_x", "train_y", "test_x", "test_y"):
+        assert torch.equal(getattr(data, name), getattr(again, name)), "one seed, one data set"
+    for name in ("test_x", "test_y"):
+        assert torch.equal(getattr(data, name), getattr(plain, name)), "the test part is never touched"
+        assert torch.equal(getattr(data, name), getattr(other, name))
+    drawn = config.subset is not None or config.labels == "random"
+    same = torch.equal(data.train_x, other.train_x) and torch.equal(data.train_y, other.train_y)
+    assert same != drawn, "another seed draws other images and labels"
+
+
+@pytest.mark.parametrize("options", CORRUPTIONS, ids=lambda options: ",".join(options) or "as it is")
+@pytest.mark.parametrize("kind", [Digits, Npz])
+def test_a_data_set_keeps_its_promises(kind: type[Any], options: dict[str, Any], folder: Path):
+    config = kind(path="own.npz", **options) if kind is Npz else kind(**options)
+    assert config.missing(folder) is None
+    check_data(config, folder)
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_a_published_data_set_keeps_its_promises(name: str, data_dir: Path):
+    kind: Any = next(kind for kind in DATASETS if tag(kind) == name)
+    check_data(kind(subset=50, copies=1, zero_out=0.1, labels="random", confusion=20), data_dir)
+
+
+def bare(kind: type[Any]) -> Any:
+    """The data set with nothing said that need not be."""
+    return kind(path="own.npz") if kind is Npz else kind()
+
+
+@pytest.mark.parametrize("kind", DATASETS, ids=tag)
+def test_a_data_set_is_known_without_its_files(kind: type[Any], tmp_path: Path):
+    """Its fingerprint is what plans need; corruption is no part of it, and comes back from JSON as it was."""
+    plain = bare(kind).model_copy(update={"subset": 5})
+    config = plain.model_copy(update={"labels": "random", "zero_out": 0.25})
+    assert config.fingerprint(tmp_path) == plain.fingerprint(tmp_path)
+    assert kind.model_validate_json(config.model_dump_json()) == config
+    assert config.clean() == plain
+    sentence = config.missing(tmp_path)
+    assert sentence is None or (str(tmp_path) in sentence and "\n" not in sentence)
+
+
+def test_data_sets_have_different_fingerprints(tmp_path: Path):
+    found = [bare(kind).fingerprint(tmp_path) for kind in DATASETS]
+    assert len(set(found)) == len(found)
+
+
+# --- optimizers and schedules ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", members(Optimizer), ids=tag)
+def test_an_optimizer_lowers_a_convex_loss_and_repeats_itself(kind: type[Any]):
+    def descend() -> tuple[float, torch.Tensor]:
+        weight = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
+        optimizer = kind(lr=0.05).build([weight])
+        for _ in range(20):
+            optimizer.zero_grad()
+            weight.square().sum().backward()
+            optimizer.step()
+        return weight.square().sum().item(), weight.detach()
+
+    first, again = descend(), descend()
+    assert first[0] < 0.5 * 13
+    assert torch.equal(first[1], again[1])
+
+
+@pytest.mark.parametrize("kind", members(Schedule), ids=tag)
+def test_a_schedule_scales_by_positive_numbers(kind: type[Any]):
+    required = {"milestones": (2, 4)} if "milestones" in kind.model_fields else {}
+    factors = [kind(**required).factor(epoch) for epoch in range(6)]
+    assert factors[0] == 1
+    assert all(0 < factor < math.inf for factor in factors)
+
+
+# --- the workloads --------------------------------------------------------------------------------------------------
+
+
+def test_the_context_of_these_tests_is_a_context():
+    assert isinstance(Here(), Context)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_training_is_a_function_of_config_and_seed(model: str):
+    torch_state = torch.get_rng_state()
+    first = train.run(recipe(model), Here(seed=4))
+    torch.manual_seed(99)
+    again = train.run(TrainConfig.model_validate_json(recipe(model).model_dump_json(by_alias=True)), Here(seed=4))
+    torch.set_rng_state(torch_state)
+    assert equal(state(first), state(again))
+    assert first.metrics == again.metrics
+    assert not equal(state(first), state(train.run(recipe(model), Here(seed=5))))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_a_training_hands_over(model: str):
+    context = Here()
+    result = train.run(recipe(model, epochs=3), context)
+    assert isinstance(result.start, Mapping)
+    assert state(result).keys() == result.start.keys()
+    tensors = [*state(result).values(), *result.start.values()]
+    assert all(item.device.type == "cpu" and not item.requires_grad and item.isfinite().all() for item in tensors)
+    assert all(isinstance(value, int | float) for value in result.metrics.values())
+    assert [row["step"] for row in context.rows] == [1, 2, 3], "one row an epoch"
+    assert all({"train_loss", "learning_rate"} <= row.keys() for row in context.rows)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_going_on_carries_buffers_over_and_leaves_its_input_alone(model: str):
+    made = recipe(model)
+    first = train.run(made, Here())
+    before = {name: tensor.clone() for name, tensor in state(first).items()}
+    still = TrainConfig.model_validate_json(
+        json.dumps({
+            "data": {"name": "digits", "subset": 40}, "start": {"from": "start"},
+            "optimizer": {"name": "sgd", "lr": 0.1}, "stop": {"epochs": 0},
+        })
+    )  # fmt: skip
+    moving = still.model_copy(update={"stop": Stop(epochs=1)})
+    for config, unmoved in ((still, True), (moving, False)):
+        closed = train.resolve(config, {"start": made})
+        result = train.run(closed, Here(inputs={"start": Finished(made, first)}))
+        assert result.start == "start"
+        assert equal(state(result), before) == unmoved
+        assert equal(state(first), before)
+
+
+def test_measuring_one_by_one_or_together_is_the_same():
+    made = recipe("resnet18")
+    inputs = {"input": Finished(made, train.run(made, Here()))}
+    asked = measure.resolve(MeasureConfig(**{"from": "input", "measures": tuple(MEASURES)}), {"input": made})
+    assert asked.data == made.data.clean()
+    together = measure.run(asked, Here(inputs=inputs)).metrics
+    alone = [measure.run(part, Here(inputs=inputs)).metrics for part in measure.split(asked).values()]
+    assert {name: value for part in alone for name, value in part.items()} == together
+
+
+# --- without torch --------------------------------------------------------------------------------------------------
+
+PLANNING = """
+import json, pathlib, sys
+from workloads import measure, train
+from workloads.datasets import CIFAR10, CIFAR100, MNIST, Digits
+from workloads.measures import MEASURES
+fit = train.TrainConfig.model_validate_json(json.dumps({
+    "data": {"name": "cifar10", "labels": "random", "copies": 1, "zero_out": 0.1}, "model": {"name": "resnet18"},
+    "optimizer": {"name": "sgd", "lr": 0.1}, "stop": {"epochs": 3, "train_accuracy": 1.0}}))
+on = train.TrainConfig.model_validate_json(json.dumps({
+    "data": {"name": "cifar10"}, "start": {"from": "start"}, "optimizer": {"name": "sgd", "lr": 0.1},
+    "schedule": {"name": "multistep", "milestones": [1]}, "stop": {"epochs": 3}}))
+on = train.resolve(on, {"start": fit})
+look = measure.MeasureConfig.model_validate_json(json.dumps({"from": "input", "measures": list(MEASURES)}))
+parts = measure.split(measure.resolve(look, {"input": on}))
+for name, part in parts.items():
+    part.model_dump_json(by_alias=True), part.measures[0].part_version
+for data in (CIFAR10(), CIFAR100(), MNIST(), Digits()):
+    data.fingerprint(pathlib.Path()), data.missing(pathlib.Path("nowhere"))
+print(sorted({"torch", "numpy", "sklearn", "ray", "mlflow"} & set(sys.modules)))
+"""
+
+
+def test_planning_loads_no_torch():
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", PLANNING], capture_output=True, text=True, env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("union", [Dataset, Model, Optimizer, Schedule, Start])
+def test_every_part_describes_its_fields(union: Any):
+    for kind in members(union):
+        described = get_args(kind)[0] if get_args(kind) else kind
+        assert described.__doc__, described
+        assert described.model_config.get("extra") == "forbid", "a misspelt field is an error"
+        assert described.model_config.get("frozen")

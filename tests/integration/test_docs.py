@@ -1,0 +1,45 @@
+"""The pages in docs/ hold: their sweep files can be planned, their workload runs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.cli import main
+
+REPO = Path(__file__).resolve().parents[2]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    text = (REPO / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.mark.parametrize("scale", ["paper", "smoke"])
+def test_sweep_of_the_page_can_be_planned(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "sweep.yaml").write_text(blocks("sweep-file.md", "yaml")[0])
+    assert main(["plan", str(tmp_path / "sweep.yaml"), "--scale", scale, "--store", str(tmp_path / "store")]) == 0
+    assert "corrupt" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted((REPO / "sweeps").rglob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_sweep_can_be_planned_at_every_scale(path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for scale in ("paper", "smoke", "desk"):
+        assert main(["plan", str(path), "--scale", scale, "--store", str(tmp_path), "--json"]) == 0
+    assert '"trials"' in capsys.readouterr().out
+
+
+def test_workload_of_the_page_runs(tmp_path: Path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "coin.py").write_text(blocks("extending.md", "python")[0])
+    (tmp_path / "coins.yaml").write_text(blocks("extending.md", "yaml")[0])
+    run = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "run", "coins.yaml", "--inline", "--plain"],
+        cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "heads" in run.stdout
