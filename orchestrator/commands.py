@@ -48,9 +48,9 @@ def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
     log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"
     chosen: list[Mode] = [name for name in SCREENS if getattr(request, name)]
     mode = chosen[0] if chosen else "auto"
-    todo = needed(plan, index.known(store, plan.nodes))
-    with quiet(log) as screen, Progress(plan, todo, screen, mode) as progress:
-        summary = run_sweep(plan, store, _data_dir(request), resources, request.tracking_uri, [progress])
+    done = index.known(store, plan.nodes)
+    with quiet(log) as screen, Progress(plan, needed(plan, done), screen, mode) as progress:
+        summary = run_sweep(plan, store, done, _data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":
         print(closing(plan, store, summary))
     return 0 if summary.complete else 1

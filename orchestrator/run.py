@@ -44,6 +44,7 @@ class Summary:
 def run_sweep(
     plan: Plan,
     store: Store,
+    done: dict[str, Outcome],
     data_dir: Path,
     resources: Resources,
     tracking_uri: str | None,
@@ -52,12 +53,11 @@ def run_sweep(
     """Run what is missing of a sweep, shown in MLflow and to `observers`; then its records are up to date."""
     from orchestrator.tracking import Tracker
 
-    save_spec(plan, store.prepare())
-    done = index.known(store, plan.nodes)
+    save_spec(plan, store)
     tracker = Tracker(plan, store, done, tracking_uri)
     unsent = 0
     try:
-        summary = execute_plan(plan, store, data_dir, resources, done, [tracker, *observers])
+        summary = execute_plan(plan, store, done, data_dir, resources, [tracker, *observers])
     finally:
         unsent = tracker.close()
     return replace(summary, unsent=unsent)
@@ -66,9 +66,9 @@ def run_sweep(
 def execute_plan(
     plan: Plan,
     store: Store,
+    done: dict[str, Outcome],
     data_dir: Path,
     resources: Resources,
-    done: dict[str, Outcome],
     observers: Sequence[Observer],
 ) -> Summary:
     """Compute what `done` lacks and write the records; both also when interrupted."""

@@ -193,3 +193,5 @@ def schedule(frontier: Frontier, store: Store, data_dir: Path, resources: Resour
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
+    if not frontier.finished:  # Tune has taken a Ctrl-C for itself and returned as if all were well
+        raise KeyboardInterrupt

@@ -18,8 +18,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -182,7 +183,7 @@ class Store:
             return
         for path in sorted(self.rows_folder.glob("*.jsonl")):
             if path.name not in but:
-                yield path.name, [from_json(line) for line in path.read_text().splitlines()]
+                yield path.name, _read_rows(path)
 
     def fail(self, failure: Failure) -> None:
         write_atomically(self.root / "failed" / f"{failure.key}.json", json.dumps(asdict(failure), indent=1))
@@ -219,6 +220,12 @@ class Store:
         if hashlib.sha256(content).hexdigest() != outcome.files.get(name):
             raise StoreError(f"{path}: damaged (checksum differs); remove {path.parent} to compute the node again")
         return safetensors.torch.load(content)
+
+
+@lru_cache(maxsize=10_000)
+def _read_rows(path: Path) -> list[Outcome]:
+    """The outcomes of a batch file; a file never changes, so each process reads it once."""
+    return [from_json(line) for line in path.read_text().splitlines()]
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -275,12 +282,3 @@ def from_json(text: str) -> Outcome:
     values = json.loads(text)
     values["metrics"] = {k: _SPECIAL[v] if isinstance(v, str) else v for k, v in values["metrics"].items()}
     return Outcome(**values)
-
-
-def merge(batches: Iterable[tuple[str, list[Outcome]]]) -> dict[str, Outcome]:
-    """Outcomes by key; of two equal nodes the first one counts."""
-    found: dict[str, Outcome] = {}
-    for _, outcomes in batches:
-        for outcome in outcomes:
-            found.setdefault(outcome.key, outcome)
-    return found

@@ -30,15 +30,30 @@ axes:
   seed: 2
 """
 WRONG = {
-    "unknown key": (("  fit:\n    workload: train", "  fit:\n    workload: train\n    optimzer: {}"), ["sweep.yaml:5:5", "optimzer", "did you mean 'optimizer'"]),
+    "unknown key": (
+        ("  fit:\n    workload: train", "  fit:\n    workload: train\n    optimzer: {}"),
+        ["sweep.yaml:5:5", "optimzer", "did you mean 'optimizer'"],
+    ),
     "unknown top key": (("axes:", "axis: 1\naxes:"), ["sweep.yaml:13:1", "axis", "did you mean 'axes'"]),
     "wrong type": (("lr: 0.1", "lr: fast"), ["sweep.yaml:7:28", "lr", "number"]),
-    "unknown measure": (("[test_accuracy]", "[test_acuracy]"), ["sweep.yaml:12", "measures", "did you mean 'test_accuracy'"]),
+    "unknown measure": (
+        ("[test_accuracy]", "[test_acuracy]"),
+        ["sweep.yaml:12", "measures", "did you mean 'test_accuracy'"],
+    ),
     "unknown data set": (("name: digits", "name: digitz"), ["sweep.yaml:5", "data", "did you mean 'digits'"]),
-    "level sets no such path": (("fit.optimizer.weight_decay", "fit.optimizer.weight_dekay"), ["sweep.yaml:16", "weight_dekay", "did you mean"]),
-    "empty axis": (("  seed: 2", "  fit.optimizer.momentum: []\n  seed: 2"), ["sweep.yaml:17", "fit.optimizer.momentum"]),
+    "level sets no such path": (
+        ("fit.optimizer.weight_decay", "fit.optimizer.weight_dekay"),
+        ["sweep.yaml:16", "weight_dekay", "did you mean"],
+    ),
+    "empty axis": (
+        ("  seed: 2", "  fit.optimizer.momentum: []\n  seed: 2"),
+        ["sweep.yaml:17", "fit.optimizer.momentum"],
+    ),
     "duplicate level": (("    decay:", "    plain: {}\n    decay:"), ["sweep.yaml:16", "plain"]),
-    "cycle": (("    stop: {epochs: 1}", "    stop: {epochs: 1}\n    start: {from: fit}"), ["sweep.yaml", "fit", "cycle"]),
+    "cycle": (
+        ("    stop: {epochs: 1}", "    stop: {epochs: 1}\n    start: {from: fit}"),
+        ["sweep.yaml", "fit", "cycle"],
+    ),
     "unknown stage": (("from: fit", "from: fitt"), ["sweep.yaml:11", "fitt", "did you mean 'fit'"]),
     "invalid yaml": (("axes:", "axes: ["), ["sweep.yaml:1"]),
     "too many trials": (("  seed: 2", "  seed: 60000"), ["sweep.yaml", "120,000", "100,000"]),

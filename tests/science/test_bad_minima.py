@@ -1,7 +1,7 @@
 """What two papers found, at toy scale on real handwritten digits: bad global minima exist, and who leaves them.
 
-Sources: Neyshabur et al., "Exploring Generalization in Deep Learning", figure 3 (confusion sets); Liu et al., "Bad Global
-Minima Exist and SGD Can Reach Them", Algorithm 1 and table 2.
+Sources: Neyshabur et al., "Exploring Generalization in Deep Learning", figure 3 (confusion sets); Liu et al., "Bad
+Global Minima Exist and SGD Can Reach Them", Algorithm 1 and table 2.
 """
 
 from __future__ import annotations

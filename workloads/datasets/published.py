@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import shlex
 import zlib
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ class Published:
 
     def remedy(self, data_dir: Path) -> str:
         """The command that puts it there."""
-        code = f"import torchvision; torchvision.datasets.{self.source}({str(data_dir)!r}, download=True)"
+        code = f"import torchvision; torchvision.datasets.{self.source}({json.dumps(str(data_dir))}, download=True)"
         return f"fetch it with: python -c {shlex.quote(code)}"
 
     def damaged(self, data_dir: Path) -> list[str]:
