@@ -22,7 +22,7 @@ quickstart: .venv/installed
 install: .venv/installed-dev
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
