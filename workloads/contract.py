@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+from abc import abstractmethod
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -46,13 +47,13 @@ class Config(BaseModel):
 class DatasetConfig(Config):
     """The base of every data set: known by a fingerprint, so that plans need no data."""
 
+    @abstractmethod
     def fingerprint(self, data_dir: Path) -> str:
         """What identifies the content; a published checksum needs no data to be there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missing(self, data_dir: Path) -> str | None:
         """None if the data can be loaded from `data_dir`; else one sentence: what is missing, where, how to get it."""
-        raise NotImplementedError
 
 
 def _fraction(value: object) -> object:

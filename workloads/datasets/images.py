@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
@@ -78,9 +79,9 @@ class ImageData(DatasetConfig):
             update={"labels": "true", "copies": 0, "zero_out": 0.0, "confusion": 0, "augment": "none"}
         )
 
+    @abstractmethod
     def arrays(self, data_dir: Path) -> Arrays:
         """The whole data set."""
-        raise NotImplementedError
 
     def constants(self, data_dir: Path) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
         """Classes, and mean and std per channel of pixels in [0, 1]."""

@@ -37,6 +37,9 @@ class Images(DatasetConfig):
     def fingerprint(self, data_dir: Path) -> str:
         return "md5:1234"
 
+    def missing(self, data_dir: Path) -> str | None:
+        return None
+
 
 class Recipe(Config):
     optimizer: Annotated[Sgd | Adam, Field(discriminator="name")]
