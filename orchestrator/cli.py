@@ -138,6 +138,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception as error:
+        if request.debug:
+            raise
+        print(
+            f"{type(error).__name__}: {error} (a fault of ours or of the machine: --debug shows where)", file=sys.stderr
+        )
+        return 1
 
 
 if __name__ == "__main__":

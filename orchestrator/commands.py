@@ -6,11 +6,11 @@ import json
 import os
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import index
+from orchestrator import index, record
 from orchestrator.errors import DataError, NotFound, SweepError, allowed
 from orchestrator.frontier import needed
 from orchestrator.plan import Plan
@@ -29,12 +29,14 @@ def run_command(request: Namespace) -> int:
     """`sweep run`: every sweep in turn; refuses before anything runs."""
     from orchestrator.tracking import target
 
+    if request.inline and (request.address or request.jobs):
+        raise SweepError("--inline runs everything in this process: it goes with neither --address nor --jobs")
     plans = [_plan(path, request) for path in request.specs]
     store = Store.at(request.store)
     target(store, request.tracking_uri)  # refuses one that holds a password
+    _refuse_equal_names(plans)
     for plan in plans:
-        if plan.missing_data and needed(plan, index.known(store, plan.nodes)):
-            raise DataError("\n".join(plan.missing_data))
+        _refuse_missing_data(plan, needed(plan, index.known(store, plan.nodes)))
     return max([_run_one(plan, store, request) for plan in plans])
 
 
@@ -78,16 +80,22 @@ def status_command(request: Namespace) -> int:
     if not names:
         print(f"no sweeps in {store.root}")
     for name in names:
-        plan = make_plan(saved_spec(store, name), _data_dir(request))
-        described = _describe_plan(plan, index.known(store, plan.nodes))
-        failed = sum(store.failure(key) is not None for key in plan.nodes)
-        total = sum(stage["nodes"] for stage in described["stages"].values())
-        done = sum(stage["done"] for stage in described["stages"].values())
-        print(
-            f"{name}: {described['trials_done']} of {described['trials']} trials, {done} of {total} nodes done", end=""
-        )
-        print(f", {failed} failed" if failed else "")
+        try:
+            print(_status_line(store, name, _data_dir(request)))
+        except (SweepError, LookupError, TypeError) as error:  # such as a workload that is not on the path from here
+            if request.name:
+                raise SweepError(f"{name}: {error}") from error
+            print(f"{name}: {error}")
     return 0
+
+
+def _status_line(store: Store, name: str, data_dir: Path) -> str:
+    plan = make_plan(saved_spec(store, name), data_dir)
+    described = _describe_plan(plan, index.known(store, plan.nodes))
+    failed = sum(store.failure(key) is not None for key in plan.nodes)
+    total, done = (sum(stage[count] for stage in described["stages"].values()) for count in ("nodes", "done"))
+    line = f"{name}: {described['trials_done']} of {described['trials']} trials, {done} of {total} nodes done"
+    return line + (f", {failed} failed" if failed else "")
 
 
 def table_command(request: Namespace) -> int:
@@ -97,7 +105,7 @@ def table_command(request: Namespace) -> int:
 
     store = Store.at(request.store)
     spec = saved_spec(store, request.name)
-    records = read_records(store, request.name)
+    records = record.read(store.records_folder(request.name))
     if request.table is not None and request.table not in spec.tables:
         raise NotFound(f"{request.name} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
     wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]
@@ -107,7 +115,7 @@ def table_command(request: Namespace) -> int:
         return 0
     text = "\n\n".join(render(item, request.format).rstrip("\n") for item in made) + "\n"
     if request.output:
-        request.output.write_text(text)
+        _write_output(request.output, text.encode())
     else:
         sys.stdout.write(text)
     return 0
@@ -119,7 +127,7 @@ def claims_command(request: Namespace) -> int:
 
     store = Store.at(request.store)
     spec = saved_spec(store, request.name)
-    records = read_records(store, request.name)
+    records = record.read(store.records_folder(request.name))
     verdicts = [judge(claim, records) for claim in spec.claims.values()]
     print(render_verdicts(verdicts, "json" if request.json else "text"))
     return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0
@@ -179,20 +187,6 @@ def saved_spec(store: Store, name: str) -> SweepSpec:
     return read(folder / "spec.yaml", saved["scale"], saved["set"])
 
 
-def read_records(store: Store, name: str) -> Any:
-    """The records of a sweep as a pyarrow table.
-
-    Raises:
-        NotFound: it has none yet.
-    """
-    import pyarrow.parquet
-
-    path = store.records_folder(name) / "trials.parquet"
-    if not path.exists():
-        raise NotFound(f"{path}: no records yet; `sweep run` writes them")
-    return pyarrow.parquet.read_table(path)
-
-
 def _plan(path: Path, request: Namespace) -> Plan:
     from orchestrator.check import check
 
@@ -207,8 +201,23 @@ def _data_dir(request: Namespace) -> Path:
 
 
 def _refuse_missing_data(plan: Plan, todo: frozenset[str]) -> None:
-    if todo and plan.missing_data:
-        raise DataError("\n".join(plan.missing_data))
+    if lacking := _missing_data(plan, todo):
+        raise DataError("\n".join(lacking))
+
+
+def _missing_data(plan: Plan, todo: frozenset[str]) -> list[str]:
+    """What the nodes to do lack, each sentence once."""
+    return [
+        *dict.fromkeys(sentence for key in plan.nodes if key in todo for sentence in plan.missing_data.get(key, ()))
+    ]
+
+
+def _refuse_equal_names(plans: Sequence[Plan]) -> None:
+    names = [plan.spec.record_name for plan in plans]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SweepError(
+            f"two of these sweeps are named {', '.join(twice)}: the second would overwrite the first's records"
+        )
 
 
 def _sweeps(store: Store) -> list[str]:
@@ -231,7 +240,7 @@ def _describe_plan(plan: Plan, done: Mapping[str, Outcome]) -> dict[str, Any]:
         "trials": len(plan.trials),
         "trials_done": finished,
         "stages": stages,
-        "missing_data": [*plan.missing_data],
+        "missing_data": _missing_data(plan, todo),
     }
 
 
@@ -254,4 +263,13 @@ def _write_parquet(made: Iterable[Any], output: Path | None) -> None:
         raise SweepError(
             "--format parquet writes one table to a file: give --output FILE, and --table where there are several"
         )
-    pyarrow.parquet.write_table(to_arrow(items[0]), output)
+    sink = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(to_arrow(items[0]), sink)
+    _write_output(output, sink.getvalue().to_pybytes())
+
+
+def _write_output(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise SweepError(f"--output {path}: {error.strerror or error}") from error

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped, Observer
-from orchestrator.index import known
+from orchestrator.index import arrived, batches, known
 from orchestrator.leases import Leases
 from orchestrator.node import Node
 from orchestrator.store import Failure, Outcome
@@ -66,6 +66,9 @@ class Frontier:
     executed: int = 0
 
     def __post_init__(self) -> None:
+        self._batches = batches(self.leases.store)
+        self._arrived: dict[str, Outcome] = {}
+        self.done.update(known(self.leases.store, self.plan.nodes))  # what came in since the caller looked
         self._needed = needed(self.plan, self.done)
         self._open = set(self._needed)
         self._order = {key: position for position, key in enumerate(self.plan.nodes)}
@@ -79,7 +82,6 @@ class Frontier:
         self._running: set[str] = set()
         self._elsewhere: set[str] = set()
         self._looked = 0.0
-        self._company = self.leases.company()
         self._costs: dict[tuple[str, str], _Cost] = defaultdict(_Cost)
         self._attempts: dict[str, int] = defaultdict(int)
         for key in (key for key in self.plan.nodes if key in self._needed):
@@ -190,16 +192,18 @@ class Frontier:
                 leased.append(key)
             else:
                 self._elsewhere.add(key)
-        self._company = self._company or self.leases.company()
-        if self._company:  # another driver may have finished and given back a node since we read the store
-            self._take(leased)
+        self._take(leased)  # another driver may have finished and given back a node since we read the store
         return tuple(self.plan.nodes[key] for key in leased if key in self._running)
 
     def _take(self, keys: Iterable[str]) -> None:
         """Count as finished what another driver has put into the store."""
-        for key, outcome in known(self.leases.store, keys).items():
-            self._finish(key, outcome)
-            self._tell(NodeDone(key, outcome, time.time()))
+        store = self.leases.store
+        rows = arrived(store, self._batches)
+        self._arrived.update({key: rows[key] for key in rows if key in self._open})
+        for key in keys:
+            if outcome := self._arrived.pop(key, None) or store.outcome(key):
+                self._finish(key, outcome)
+                self._tell(NodeDone(key, outcome, time.time()))
 
     def _look_elsewhere(self) -> None:
         """Take what other drivers have finished; try to lease what they left."""

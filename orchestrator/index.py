@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
 
 from orchestrator.store import Outcome, Store, from_json, to_json, write_atomically
 
@@ -18,12 +18,11 @@ def known(store: Store, keys: Iterable[str]) -> dict[str, Outcome]:
     """The outcomes of those of `keys` that are finished: the index, checked against the nodes, then the nodes."""
     wanted = set(keys)
     found: dict[str, Outcome] = {}
-    sources = _sources(store)
-    batches = {path.name for path in store.rows_folder.glob("*.jsonl")}
+    sources, indexed, _ = _read(store)
+    present = batches(store)
     for key, (source, text) in sources.items():
-        if key in wanted and (source in batches if source else store.holds(key)):
+        if key in wanted and (source in present if source else store.holds(key)):
             found[key] = from_json(text)
-    indexed = frozenset(source for source, _ in sources.values() if source)
     for _, outcomes in store.rows(but=indexed):
         found.update({outcome.key: outcome for outcome in outcomes if outcome.key in wanted})
     for key in wanted - found.keys():
@@ -32,13 +31,25 @@ def known(store: Store, keys: Iterable[str]) -> dict[str, Outcome]:
     return found
 
 
+def batches(store: Store) -> set[str]:
+    """The names of the batch files that there are now."""
+    return {path.name for path in store.rows_folder.glob("*.jsonl")}
+
+
+def arrived(store: Store, seen: set[str]) -> dict[str, Outcome]:
+    """The rows of the batch files that are not in `seen`, which then are."""
+    found: dict[str, Outcome] = {}
+    for name, outcomes in store.rows(but=frozenset(seen)):
+        seen.add(name)
+        found.update({outcome.key: outcome for outcome in outcomes})
+    return found
+
+
 def refresh(store: Store, outcomes: Mapping[str, Outcome]) -> None:
     """Add to the index what it does not have: the store's new batches, and those of `outcomes` that are folders."""
-    sources = _sources(store)
-    indexed = frozenset(source for source, _ in sources.values() if source)
+    sources, indexed, files = _read(store)
     new = [(row.key, name, to_json(row)) for name, rows in store.rows(but=indexed) for row in rows]
     new += [(key, "", to_json(item)) for key, item in outcomes.items() if item.folder and key not in sources]
-    files = _files(store)
     if len(files) >= FILES:
         new += [(key, source, text) for key, (source, text) in sources.items()]
     if new:
@@ -60,23 +71,32 @@ def rebuild(store: Store) -> int:
     return len(entries)
 
 
-def _files(store: Store) -> list[Any]:
+def _files(store: Store) -> list[Path]:
     return sorted((store.root / "index").glob("*.parquet"))
 
 
-def _sources(store: Store) -> dict[str, tuple[str, str]]:
-    """key -> (batch file, outcome as JSON) of everything indexed."""
+def _read(store: Store) -> tuple[dict[str, tuple[str, str]], frozenset[str], list[Path]]:
+    """key -> (batch file, outcome as JSON) of everything indexed; the batch files that are in it; the files read."""
+    import pyarrow
     import pyarrow.parquet
 
     found: dict[str, tuple[str, str]] = {}
+    sources: set[str] = set()
+    read: list[Path] = []
     for path in _files(store):
         try:
             table = pyarrow.parquet.read_table(path)
-        except FileNotFoundError:  # merged by another driver meanwhile: its entries are in the new file or in the nodes
+            columns = [table.column(name).to_pylist() for name in ("key", "source", "outcome")]
+        except (
+            OSError,
+            KeyError,
+            pyarrow.ArrowException,
+        ):  # merged by another driver, or damaged: the nodes are the truth
             continue
-        columns = (table.column(name).to_pylist() for name in ("key", "source", "outcome"))
         found.update({key: (source, text) for key, source, text in zip(*columns, strict=True)})
-    return found
+        sources.update(columns[1])
+        read.append(path)
+    return found, frozenset(sources - {""}), read
 
 
 def _write(store: Store, entries: list[tuple[str, str, str]]) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -27,6 +27,8 @@ def identity(config: Config, data_dir: Path) -> dict[str, Any]:
         value = getattr(config, name)
         if not _is_default(value, info) or _is_tag(info):
             fields[info.alias or name] = _identity_of(value, data_dir)
+    for name, value in (config.__pydantic_extra__ or {}).items():  # the options of a measure
+        fields[name] = _identity_of(value, data_dir)
     version = getattr(config, "part_version", type(config).VERSION)
     if version != 1:
         fields["VERSION"] = version
@@ -46,7 +48,8 @@ def _identity_of(value: Any, data_dir: Path) -> Any:
 
 
 def _is_tag(info: FieldInfo) -> bool:
-    return get_origin(info.annotation) is Literal
+    """A Literal of one value; one of several is an option like any other."""
+    return get_origin(info.annotation) is Literal and len(get_args(info.annotation)) == 1
 
 
 def _is_default(value: Any, info: FieldInfo) -> bool:

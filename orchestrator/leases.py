@@ -8,6 +8,7 @@ own monotonic clock.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -74,6 +75,7 @@ class Leases:
     def __enter__(self) -> Leases:
         for folder in (self._folder, self._hearts):
             folder.mkdir(parents=True, exist_ok=True)
+        self._bury()
         write_atomically(self._identity, json.dumps(asdict(self.driver)))
         self._beat(0)
         threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
@@ -93,25 +95,40 @@ class Leases:
             self.held.add(key)
             return True
         holder = self._holder(path)
-        if holder is None or holder.name == self.driver.name or not self._lives(holder):
-            aside = path.with_name(f".void-{uuid.uuid4().hex}")
-            try:
-                os.rename(path, aside)  # of several that see a dead holder only one can move its lease away
-            except FileNotFoundError:
-                return False
-            aside.unlink(missing_ok=True)
-            if self._create(path):
-                self.held.add(key)
-                return True
+        if holder is not None and holder.name != self.driver.name and self._lives(holder):
+            return False
+        if self._void(path, holder) and self._create(path):
+            self.held.add(key)
+            return True
         return False
 
     def release(self, key: str) -> None:
+        """Give a node back, if it is still ours."""
+        if key in self.held and self._holder(self._lease(key)) == self.driver:
+            self._lease(key).unlink(missing_ok=True)
         self.held.discard(key)
-        self._lease(key).unlink(missing_ok=True)
 
-    def company(self) -> bool:
-        """Whether other drivers have been seen in this store: then a leased node may have been finished meanwhile."""
-        return any(path != self._heart(self.driver.name) for path in self._hearts.glob("*.beat"))
+    def _void(self, path: Path, holder: Driver | None) -> bool:
+        """Take away the lease that was `holder`'s; not one that another driver has made in its place meanwhile."""
+        aside = path.with_name(f".void-{uuid.uuid4().hex}")
+        try:
+            os.rename(path, aside)
+        except FileNotFoundError:
+            return False
+        ours = self._holder(aside) == holder
+        if not ours:
+            with contextlib.suppress(FileExistsError):
+                os.link(aside, path)
+        aside.unlink(missing_ok=True)
+        return ours
+
+    def _bury(self) -> None:
+        """Remove what killed drivers of this host left; their leases say themselves whose they were."""
+        for path in self._hearts.glob("*.json"):
+            driver = self._holder(path)
+            if driver is not None and driver.here() and not driver.alive_here():
+                self._heart(driver.name).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     @property
     def _folder(self) -> Path:

@@ -36,12 +36,16 @@ class PlannedTrial:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a sweep needs: its trials, and each distinct node once, inputs before what uses them."""
+    """What a sweep needs: its trials, and each distinct node once, inputs before what uses them.
+
+    Attributes:
+        missing_data: For each node that needs data which is not there, what is missing, in sentences.
+    """
 
     spec: SweepSpec
     trials: tuple[PlannedTrial, ...]
     nodes: Mapping[str, Node]
-    missing_data: tuple[str, ...] = ()
+    missing_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def _users(self) -> Mapping[str, list[int]]:
@@ -70,8 +74,7 @@ class _Planner:
     data_dir: Path
     nodes: dict[str, Node] = field(default_factory=dict)
     memo: dict[str, _Instance] = field(default_factory=dict)
-    missing: dict[str, None] = field(default_factory=dict)
-    identities: dict[Config, Mapping[str, Any]] = field(default_factory=dict)
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def workloads(self) -> Mapping[str, Workload]:
@@ -165,18 +168,15 @@ class _Planner:
         found: dict[str | None, str] = {}
         siblings = ""
         for part, config_of_part in parts.items():
-            self._note_missing(config_of_part)
             key = keys.digest(keys.node_identity(workload, config_of_part, seed, roles, self.data_dir))
             siblings = siblings or key
             dump = config_of_part.model_dump(mode="json", by_alias=True)
             self.nodes.setdefault(key, Node(key, name, part, workload.name, dump, seed, behind, siblings))
             found[part] = key
+            sentences = (data.missing(self.data_dir) for data in _datasets(config_of_part))
+            if lacking := tuple(sentence for sentence in sentences if sentence):
+                self.missing[key] = lacking
         return found
-
-    def _note_missing(self, config: Config) -> None:
-        for data in _datasets(config):
-            if sentence := data.missing(self.data_dir):
-                self.missing[sentence] = None
 
 
 def _datasets(value: Any) -> Iterable[DatasetConfig]:
@@ -207,4 +207,4 @@ def plan(spec: SweepSpec, data_dir: Path, limit: int | None = None) -> Plan:
     """
     planner = _Planner(spec, data_dir)
     planned = tuple(planner.trial(trial) for trial in trials(spec)[:limit])
-    return Plan(spec, planned, planner.nodes, tuple(planner.missing))
+    return Plan(spec, planned, planner.nodes, planner.missing)

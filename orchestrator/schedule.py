@@ -94,9 +94,7 @@ class _GroupTrainable(tune.Trainable):
             else:
                 events.append(event)
                 finished = finished or isinstance(event, NodeDone | NodeFailed)
-        if ended and self._crash:
-            raise RuntimeError(self._crash)
-        return {"events": events, "num_events": len(events), "done": ended}
+        return {"events": events, "num_events": len(events), "crash": self._crash if ended else None, "done": ended}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: the store has what is finished."""
@@ -130,7 +128,8 @@ class _FrontierSearcher(Searcher):
             self.on_trial_result(trial_id, result)
         group = self._groups.pop(trial_id, None)
         if group is not None:
-            self._frontier.lost(group, "the worker process ended before the node was finished")
+            crash = (result or {}).get("crash")
+            self._frontier.lost(group, crash or "the worker process ended before the node was finished")
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles the searcher for a restore that we never do."""

@@ -109,9 +109,6 @@ class Store:
     def node_folder(self, key: str) -> Path:
         return self.root / "nodes" / key[:2] / key
 
-    def work_folder(self, key: str) -> Path:
-        return self.root / "work" / key
-
     def records_folder(self, name: str) -> Path:
         return self.root / "records" / name
 
@@ -129,7 +126,7 @@ class Store:
     def commit_folder(self, outcome: Outcome, write: Mapping[str, Any]) -> Outcome:
         """Write a node with files: each value of `write` is called with the path to write; returns it with checksums.
 
-        A node that another process committed meanwhile is left as it is: its bytes are ours.
+        A node that another process committed meanwhile is left as it is, and returned instead of ours.
         """
         target = self.node_folder(outcome.key)
         temporary = target.parent / f".{outcome.key}-{uuid.uuid4().hex[:8]}"
@@ -141,13 +138,15 @@ class Store:
             committed = Outcome(**{**asdict(outcome), "files": files})
             write_atomically(temporary / OUTCOME, to_json(committed))
             _sync_folder(temporary)
-            self._move_in(temporary, target)
+            moved = self._move_in(temporary, target)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        return committed
+        return committed if moved else self.outcome(outcome.key) or committed
 
-    def _move_in(self, temporary: Path, target: Path) -> None:
+    def _move_in(self, temporary: Path, target: Path) -> bool:
+        """Whether the node is ours: False where another process has committed it first."""
+        moved = True
         try:
             os.rename(temporary, target)
         except OSError:
@@ -156,7 +155,9 @@ class Store:
                 os.rename(temporary, target)
             else:
                 shutil.rmtree(temporary, ignore_errors=True)
+                moved = False
         _sync_folder(target.parent)
+        return moved
 
     def commit_rows(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes without files, all or none."""

@@ -136,7 +136,7 @@ def test_a_node_of_another_driver_is_waited_for_and_taken_from_the_store(
 
 
 def test_what_another_driver_finished_meanwhile_is_not_run_again(leases: Leases):
-    with Leases(leases.store):
-        frontier = Frontier(plan(node("a"), node("b", "a"), targets="b"), {}, leases, 1)
-        leases.store.commit_rows([outcome("a")])
-        assert drain(frontier) == [["b"]]
+    frontier = Frontier(plan(node("a"), node("b", "a"), node("c"), targets="b c"), {}, leases, 1)
+    leases.store.commit_rows([outcome("a"), outcome("c")])  # by a driver that came and went
+    assert drain(frontier) == [["b"]]
+    assert frontier.executed == 1

@@ -98,6 +98,28 @@ def test_seed_inputs_and_workload_version_change_the_key():
     assert digest(node_identity(later, recipe(), 0, {}, HERE)) != base
 
 
+def test_options_of_a_measure_are_in_the_key_and_their_defaults_are_not(monkeypatch: pytest.MonkeyPatch):
+    from workloads.measure import MeasureConfig
+    from workloads.measures.registry import MEASURES, Measure
+
+    def fgsm(snapshot: object, *, epsilon: float = 0.1) -> float:
+        return epsilon
+
+    monkeypatch.setitem(MEASURES, "fgsm", Measure(fgsm, "", "", "", 1))
+
+    def of(**options: Any) -> str:
+        return key(MeasureConfig(**{"from": "input", "measures": ({"name": "fgsm", **options},)}))
+
+    assert of(epsilon="2/255") != of(epsilon=0.5)
+    assert of(epsilon="1/10") == of(epsilon=0.1) == of()
+
+
+def test_an_option_of_several_words_is_left_out_at_its_default():
+    from workloads.datasets import Digits
+
+    assert identity(Digits(), HERE).keys() == {"name", "fingerprint"}
+
+
 def test_numbers_that_are_equal_have_one_key():
     assert key(Recipe.model_validate_json('{"optimizer": {"name": "sgd", "lr": 1}}')) == key(
         recipe(optimizer=Sgd(lr=1.0))

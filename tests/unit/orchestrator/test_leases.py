@@ -30,12 +30,23 @@ def test_second_driver_does_not_get_a_leased_node(store: Store):
         assert second.claim("ab")
 
 
-def test_drivers_see_each_other(store: Store):
-    with Leases(store) as first:
-        assert not first.company()
-        with Leases(store):
-            assert first.company()
-        assert not first.company()
+def test_a_killed_driver_leaves_nothing_behind_once_another_came(store: Store):
+    dead = replace(Driver.this(), name="dead", started="1.0")
+    Leases(store, driver=dead).__enter__().claim("ab")
+    with Leases(store) as alive:
+        assert alive.claim("ab")
+        assert [path.stem for path in (store.root / "work" / "drivers").glob("*.json")] == [alive.driver.name]
+    assert [*(store.root / "work" / "drivers").iterdir()] == []
+
+
+def test_a_lease_taken_over_is_not_given_back_by_its_first_holder(store: Store):
+    stranger = replace(Driver.this(), name="old", started="1.0")
+    with Leases(store) as new:
+        with Leases(store, driver=stranger) as old:
+            assert old.claim("ab")
+            assert new.claim("ab")
+        with Leases(store) as third:
+            assert not third.claim("ab")
 
 
 def test_leases_are_given_back_at_the_end(store: Store):
@@ -59,9 +70,10 @@ def test_lease_of_a_killed_process_is_void_at_once(store: Store):
 
 def test_reused_pid_is_not_the_old_driver(store: Store):
     stranger = replace(Driver.this(), name="old", started="1.0")
-    with Leases(store, driver=stranger) as old, Leases(store) as new:
+    with Leases(store, driver=stranger) as old:
         assert old.claim("ab")
-        assert new.claim("ab")
+        with Leases(store) as new:
+            assert new.claim("ab")
 
 
 def test_driver_elsewhere_is_dead_after_three_missed_beats(store: Store, monkeypatch: pytest.MonkeyPatch):
