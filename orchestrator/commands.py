@@ -15,7 +15,7 @@ from orchestrator.errors import DataError, NotFound, SweepError, allowed
 from orchestrator.frontier import needed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
-from orchestrator.resources import Resources
+from orchestrator.resources import Resources, refuse_unreachable
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Outcome, Store
 
@@ -33,6 +33,7 @@ def run_command(request: Namespace) -> int:
         raise SweepError("--inline runs everything in this process: it goes with neither --address nor --jobs")
     plans = [_plan(path, request) for path in request.specs]
     store = Store.at(request.store)
+    refuse_unreachable(request.address)
     target(store, request.tracking_uri)  # refuses one that holds a password
     _refuse_equal_names(plans)
     for plan in plans:

@@ -94,17 +94,8 @@ class Frontier:
                 self._make_ready(key)
 
     @property
-    def needed(self) -> frozenset[str]:
-        """The nodes this run set out to compute."""
-        return self._needed
-
-    @property
     def finished(self) -> bool:
         return not self._open
-
-    @property
-    def running(self) -> frozenset[str]:
-        return frozenset(self._running)
 
     def next(self) -> Group | None:
         """The next group, leased; None while all that is left waits."""

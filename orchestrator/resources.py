@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
+
+from orchestrator.errors import SweepError
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,20 @@ class Resources:
     @property
     def device(self) -> str:
         return "cuda:0" if self.gpus else "cpu"
+
+
+def refuse_unreachable(address: str | None) -> None:
+    """Ray itself would wait for minutes, and only after the store was written to.
+
+    Raises:
+        SweepError: `address` is not `host:port`, or nothing listens there.
+    """
+    if address in (None, "auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise SweepError(f"--address {address}: expected host:port of a running Ray, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise SweepError(f"--address {address}: no Ray answers there ({error.strerror or error})") from error
