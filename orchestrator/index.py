@@ -1,4 +1,5 @@
-"""The index: a compact copy of what is finished, so that plans need not open every node. Rebuildable from the nodes.
+"""The index: a compact copy of what is finished, so that plans need not open every node. Without it they do, and the
+next run writes it anew.
 
 Each file of `index/` holds one row per node: its key, the batch file it came from ("" for a folder), and the outcome.
 """
@@ -56,19 +57,6 @@ def refresh(store: Store, outcomes: Mapping[str, Outcome]) -> None:
         _write(store, new)
         for path in files if len(files) >= FILES else []:
             path.unlink(missing_ok=True)
-
-
-def rebuild(store: Store) -> int:
-    """Write the index anew from the nodes; returns how many there are."""
-    entries = [(row.key, name, to_json(row)) for name, rows in store.rows() for row in rows]
-    for path in sorted((store.root / "nodes").glob("??/*/outcome.json")):
-        if not path.parent.name.startswith(".") and (outcome := store.outcome(path.parent.name)):
-            entries.append((outcome.key, "", to_json(outcome)))
-    old = _files(store)
-    _write(store, entries)
-    for path in old:
-        path.unlink(missing_ok=True)
-    return len(entries)
 
 
 def _files(store: Store) -> list[Path]:

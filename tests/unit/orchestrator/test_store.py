@@ -101,17 +101,22 @@ def test_rows_are_found_with_and_without_index(store: Store):
     assert index.known(store, ["aa"]) == {}, "the index must not outlive the nodes"
 
 
-def test_index_is_merged_and_rebuilt(store: Store):
+def test_index_is_merged_and_written_anew_when_it_is_gone_or_damaged(store: Store):
     for number in range(2 * index.FILES):
         store.commit_rows([outcome(f"{number:040x}")])
         index.refresh(store, {})
     assert len([*(store.root / "index").iterdir()]) <= index.FILES
     folder = store.commit_folder(outcome("ffff"), {"a.txt": lambda path: path.write_text("x")})
+    keys = ["ffff", *(f"{number:040x}" for number in range(2 * index.FILES))]
+    for path in (store.root / "index").iterdir():
+        path.write_bytes(b"no parquet")
+    assert index.known(store, keys).keys() == set(keys)
     for path in (store.root / "index").iterdir():
         path.unlink()
-    assert index.rebuild(store) == 2 * index.FILES + 1
-    assert index.known(store, ["ffff", f"{3:040x}"]).keys() == {"ffff", f"{3:040x}"}
-    assert folder.folder
+    index.refresh(store, {"ffff": folder})
+    index.refresh(store, {"ffff": folder})
+    assert len([*(store.root / "index").iterdir()]) == 1, "nothing new, nothing written"
+    assert index.known(store, keys).keys() == set(keys)
 
 
 def test_store_of_another_format_is_refused(store: Store):
