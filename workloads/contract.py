@@ -7,6 +7,8 @@ It may also define
     VERSION: int                     raised when its results change meaning (default 1)
     resolve(config, inputs)          fills what may be left out from the configs of its inputs
     split(config)                    name -> config, where one stage is several independent nodes
+    array_key(config)                text that nodes share which can be computed together, or None
+    run_array(jobs, hardware)        computes such nodes together; yields each as it ends
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -91,6 +93,19 @@ class Result:
     arrays: Mapping[str, numpy.ndarray] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a computation needs to go on from where it is, given its config, its inputs and its seed.
+
+    Attributes:
+        tensors: By name; kept as safetensors.
+        numbers: Positions and other scalars by name.
+    """
+
+    tensors: Mapping[str, torch.Tensor]
+    numbers: Mapping[str, float]
+
+
 class Input(Protocol):
     """A finished node that another one starts from."""
 
@@ -140,9 +155,58 @@ class Context(Protocol):
         """One row of the history; shown live. Never waits."""
         ...
 
+    def save(self, state: Callable[[], Checkpoint]) -> None:
+        """Offer a state that agrees with what was logged so far; it is asked for and kept about once a minute."""
+        ...
+
+    def restore(self) -> Checkpoint | None:
+        """The last state that was kept, None if there is none; the history is what it was then."""
+        ...
+
     def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
         """`build()`, remembered while the nodes of this group run: what siblings share, such as a loaded snapshot."""
         ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """A node to be computed: its config and its context."""
+
+    config: Any
+    context: Context
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job of an array ended.
+
+    Attributes:
+        result: What it made, or the exception that ended it.
+        seconds: Its share of the array's wall time.
+        array: How many were computed together with it at most, itself among them.
+    """
+
+    job: Job
+    result: Result | Exception
+    seconds: float
+    array: int
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where an array runs. None of it is in a key: it changes rounding and nothing else.
+
+    Attributes:
+        device: As torch names it.
+        slots: How many networks at once; None to choose by measurement.
+        memory: Bytes that may be used; None for what the device has free.
+        measured: What was measured before, by the kind of array; asked and added to, kept by the caller.
+    """
+
+    device: str = "cpu"
+    slots: int | None = None
+    memory: int | None = None
+    measured: MutableMapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def stream_seed(seed: int, purpose: str, step: int = 0) -> int:
@@ -166,6 +230,8 @@ class Workload:
     run: Callable[[Any, Context], Result]
     resolve: Callable[[Any, Mapping[str, Config]], Config]
     split: Callable[[Any], Mapping[str, Config]] | None
+    array_key: Callable[[Any], str | None]
+    run_array: Callable[[Sequence[Job], Hardware], Iterator[Ended]] | None
 
     @property
     def module(self) -> str:
@@ -195,6 +261,8 @@ def load_workload(name: str) -> Workload:
         run=run,
         resolve=getattr(module, "resolve", lambda config, inputs: config),
         split=getattr(module, "split", None),
+        array_key=getattr(module, "array_key", lambda config: None),
+        run_array=getattr(module, "run_array", None),
     )
 
 

@@ -1,4 +1,4 @@
-"""Train one network on one data set: initialize, train, stop.
+"""Train one network, or an array of them, on one data set: initialize, train, stop.
 
 The start decides where it begins: an initialization, or the weights and buffers of another stage's node. Everything
 random comes from the node's seed, so two trainings with one seed and one recipe share initial weights and data order.
@@ -6,15 +6,25 @@ random comes from the node's seed, so two trainings with one seed and one recipe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from workloads.contract import Config, Context, Result
+from workloads.adversaries import Adversary
+from workloads.arrays.kinds import kind
+from workloads.contract import Config, Context, Ended, Hardware, Job, Result
 from workloads.datasets import Dataset
+from workloads.events import Event
+from workloads.losses import CrossEntropy, Loss
 from workloads.models import Model
-from workloads.optimizers import Constant, Optimizer, Schedule
+from workloads.optimizers import Optimizer
+from workloads.regularizers import Regularizer
+from workloads.schedules import Constant, Schedule
 from workloads.starts import FromStage, Initialization, Start
+
+Precision = Literal["fp32", "tf32", "bf16", "fp64"]
+Positive = Annotated[int, Field(gt=0)]
 
 
 class Stop(Config):
@@ -25,7 +35,7 @@ class Stop(Config):
         default=None, gt=0, le=1, description="Fraction right, eval mode, on all that it trains on."
     )
     loss: float | None = Field(
-        default=None, gt=0, description="Mean cross-entropy below this, eval mode, on all that it trains on."
+        default=None, gt=0, description="Mean loss below this, eval mode, on all that it trains on, without l2."
     )
     every: int = Field(default=1, gt=0, description="Epochs between looks.")
 
@@ -33,13 +43,24 @@ class Stop(Config):
 class TrainConfig(Config):
     """One training. Metrics: epochs; train_loss and train_accuracy at its end, eval mode, on all that it trained on."""
 
+    ARRAYABLE: ClassVar[frozenset[str]] = frozenset({"start", "schedule", "stop"})
+
     data: Dataset
     model: Model | None = Field(default=None, description="May be left out: the model of the stage it starts from.")
     start: Start = Initialization()
+    loss: Loss = CrossEntropy()
     optimizer: Optimizer
+    regularizer: Regularizer | None = None
     schedule: Schedule = Constant()
-    batch_size: int = Field(default=128, gt=0, description="Images a step; the last, smaller batch is used too.")
+    adversary: Adversary | None = Field(default=None, description="Each step trains on its adversarial images.")
+    batch_size: Positive | Literal["full"] = Field(
+        default=128, description="Images a step, the last, smaller batch used too; full: all of them, gradient descent."
+    )
     stop: Stop
+    events: tuple[Event, ...] = Field(default=(), description="What happens between epochs, in this order.")
+    precision: Precision = Field(
+        default="fp32", description="Of convolutions and products; tf32 and bf16 keep fp32 weights, fp32 is strict."
+    )
     threads: int = Field(default=1, gt=0, description="CPU threads; they change the rounding, so they are in the key.")
 
     @model_validator(mode="after")
@@ -65,8 +86,21 @@ def resolve(config: TrainConfig, inputs: Mapping[str, Config]) -> TrainConfig:
     return config.model_copy(update={"model": theirs})
 
 
+def array_key(config: TrainConfig) -> str | None:
+    """Trainings that differ in seed, start, rates and stop train together; those that change their data do not."""
+    return None if any(event.alone for event in config.events) else kind(config)
+
+
 def run(config: TrainConfig, context: Context) -> Result:
     """Train, and keep the weights before and after."""
-    from workloads.training import loop
+    [ended] = run_array([Job(config, context)], Hardware(context.device, slots=1))
+    if isinstance(ended.result, Exception):
+        raise ended.result
+    return ended.result
 
-    return loop.run(config, context)
+
+def run_array(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
+    """Train networks of one `array_key` together; yields each as it ends."""
+    from workloads.training.slots import run_jobs
+
+    return run_jobs(jobs, hardware)

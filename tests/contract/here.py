@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from workloads.contract import Config, Result
+from workloads.contract import Checkpoint, Config, Result
 from workloads.streams import generator
 
 
@@ -48,6 +48,7 @@ class Here:
     inputs: Mapping[str, Finished] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
     memos: dict[Hashable, Any] = field(default_factory=dict)
+    kept: tuple[Checkpoint, int] | None = None
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
         return generator(self.seed, purpose, step)
@@ -59,3 +60,11 @@ class Here:
         if key not in self.memos:
             self.memos[key] = build()
         return self.memos[key]
+
+    def save(self, state: Callable[[], Checkpoint]) -> None:
+        """Keeps every state that is offered."""
+        self.kept = state(), len(self.rows)
+
+    def restore(self) -> Checkpoint | None:
+        del self.rows[self.kept[1] if self.kept else 0 :]
+        return self.kept[0] if self.kept else None

@@ -17,18 +17,39 @@ import torch
 from tests.contract.here import Finished, Here
 from tests.contract.members import members, tag
 from workloads import measure, train
+from workloads.arrays.kinds import numbers
 from workloads.contract import Context, Result
 from workloads.datasets import Dataset, Digits
 from workloads.measure import MeasureConfig
 from workloads.measures import MEASURES, MeasureEntry
 from workloads.measures.snapshot import Snapshot
-from workloads.models import MLP, Model, ResNet18
-from workloads.optimizers import SGD, Optimizer, Schedule
+from workloads.models import Model
+from workloads.models.branching import DenseNet40, SmallInception
+from workloads.models.plain import MLP, VGG16, AllConvolutional, Conv4, NTKConvNet, SmallAlexNet, VGGGeneralization
+from workloads.models.residual import MobileNetV2, ResNet18, ResNet20Fixup, ResNet50, WideResNet
+from workloads.optimizers import SGD, Optimizer
+from workloads.optimizers.descent import Move
+from workloads.schedules import Progress, Schedule
 from workloads.starts import Start
 from workloads.train import Stop, TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SMALL = {"mlp": MLP(width=8, depth=1), "resnet18": ResNet18(width=2)}
+SMALL: dict[str, Any] = {
+    "mlp": MLP(width=8, depth=1),
+    "conv4": Conv4(width=2),
+    "all_convolutional": AllConvolutional(width=4),
+    "ntk_convnet": NTKConvNet(width=2),
+    "small_alexnet": SmallAlexNet(width=2),
+    "small_inception": SmallInception(width=6),
+    "vgg16": VGG16(width=2),
+    "vgg_generalization": VGGGeneralization(width=2),
+    "resnet18": ResNet18(width=2),
+    "resnet50": ResNet50(width=1),
+    "resnet20_fixup": ResNet20Fixup(width=2),
+    "wide_resnet": WideResNet(depth=10, width=1),
+    "densenet40": DenseNet40(growth=1),
+    "mobilenet_v2": MobileNetV2(width=4),
+}
 
 
 MODELS = [tag(kind) for kind in members(Model)]
@@ -107,7 +128,7 @@ def test_a_model_is_a_value_that_builds_and_runs(kind: type[Any]):
         train.Initialization().apply(module, seed)
     assert equal(first.state_dict(), again.state_dict())
     assert not equal(first.state_dict(), other.state_dict())
-    assert first(torch.zeros(2, *shape)).shape == (2, classes)
+    assert first.eval()(torch.zeros(2, *shape)).shape == (2, classes)
     assert all(bool(tensor.isfinite().all()) for tensor in first.state_dict().values())
 
 
@@ -116,26 +137,47 @@ def test_a_model_is_a_value_that_builds_and_runs(kind: type[Any]):
 
 @pytest.mark.parametrize("kind", members(Optimizer), ids=tag)
 def test_an_optimizer_lowers_a_convex_loss_and_repeats_itself(kind: type[Any]):
-    def descend() -> tuple[float, torch.Tensor]:
-        weight = torch.nn.Parameter(torch.tensor([3.0, -2.0]))
-        optimizer = kind(lr=0.05).build([weight])
+    optimizer = kind(**{"noise": 1e-3} if "noise" in kind.model_fields else {}, lr=0.05)
+    fields = numbers(optimizer)
+    move = Move(
+        rate=torch.tensor([[0.05], [0.02]]),
+        decay=None,
+        numbers={name: torch.full((2, 1), value) for name, value in fields.items()},
+        used=frozenset(name for name, value in fields.items() if value),
+        keys=lambda: torch.tensor([1, 2]),
+    )
+
+    def descend() -> torch.Tensor:
+        weights = torch.tensor([[3.0, -2.0], [1.0, 1.0]])
+        state = optimizer.state(weights)
         for _ in range(20):
-            optimizer.zero_grad()
-            weight.square().sum().backward()
-            optimizer.step()
-        return weight.square().sum().item(), weight.detach()
+            optimizer.step(weights, 2 * weights, state, move)
+        return weights
 
     first, again = descend(), descend()
-    assert first[0] < 0.5 * 13
-    assert torch.equal(first[1], again[1])
+    assert (first.square().sum(1) < 0.5 * torch.tensor([13.0, 2.0])).all()
+    assert torch.equal(first, again)
+
+
+SCHEDULES: dict[str, Any] = {
+    "constant": {},
+    "multistep": {"milestones": (2, 4)},
+    "cosine": {"period": 6},
+    "power": {"exponent": 0.5},
+    "plateau": {"patience": 1},
+}
 
 
 @pytest.mark.parametrize("kind", members(Schedule), ids=tag)
 def test_a_schedule_scales_by_positive_numbers(kind: type[Any]):
-    required = {"milestones": (2, 4)} if "milestones" in kind.model_fields else {}
-    factors = [kind(**required).factor(epoch) for epoch in range(6)]
+    assert tag(kind) in SCHEDULES, "give the new schedule what it requires for these tests"
+    schedule, progress, factors = kind(**SCHEDULES[tag(kind)]), Progress(), []
+    for epoch in range(6):
+        factors.append(schedule.factor(epoch, progress))
+        progress = schedule.advance(progress, epoch + 1, 0.5)
     assert factors[0] == 1
     assert all(0 < factor < math.inf for factor in factors)
+    assert len(set(factors)) == 1 or factors[-1] < 1
 
 
 # --- the workloads --------------------------------------------------------------------------------------------------

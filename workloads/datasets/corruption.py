@@ -30,8 +30,10 @@ def train_part(options: ImageData, x: Tensor, y: Tensor, classes: int, seed: int
             f" the training part of {options.name} has {len(x)}"  # pyright: ignore[reportAttributeAccessIssue]
         )
     order = torch.randperm(len(x), generator=generator(seed, "subset"))
-    chosen = order[:size].sort().values if options.subset is not None else torch.arange(len(x))
-    images, labels = x[chosen], y[chosen]
+    images, labels = x, y
+    if options.subset is not None:
+        chosen = order[:size].sort().values
+        images, labels = x[chosen], y[chosen]
     if options.copies:
         images, labels = images.repeat(options.copies, 1, 1, 1), labels.repeat(options.copies)
     if options.labels == "random":

@@ -69,6 +69,7 @@ class ImageData(DatasetConfig):
         default=True, description="Subtract the data set's mean and divide by its std, per channel."
     )
 
+    ARRAYABLE: ClassVar[frozenset[str]] = frozenset({"labels", "zero_out"})
     CLASSES: ClassVar[int] = 10
     MEAN: ClassVar[tuple[float, ...]]
     STD: ClassVar[tuple[float, ...]]
@@ -78,6 +79,11 @@ class ImageData(DatasetConfig):
         return self.model_copy(
             update={"labels": "true", "copies": 0, "zero_out": 0.0, "confusion": 0, "augment": "none"}
         )
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the images themselves, not only their labels, depend on the seed."""
+        return self.subset is not None or self.confusion > 0 or self.zero_out > 0
 
     @abstractmethod
     def arrays(self, data_dir: Path) -> Arrays:

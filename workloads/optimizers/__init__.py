@@ -1,20 +1,35 @@
-"""How weights move: optimizers, and schedules of their learning rate."""
+"""How weights move, given a gradient: each a config, with the step that it stands for."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from workloads.contract import Config
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
+
+    from workloads.optimizers.descent import Move
+
+
+class Group(Config):
+    """Parameters whose rate or decay is a multiple of the others'."""
+
+    match: str = Field(min_length=1, description="All parameters whose name contains this.")
+    lr: float = Field(default=1.0, ge=0, description="Times the learning rate.")
+    weight_decay: float = Field(default=1.0, ge=0, description="Times the weight decay.")
 
 
 class SGD(Config):
-    r"""$v \leftarrow m v + g + \lambda w$, $w \leftarrow w - \eta v$; weight decay on all parameters, as in PyTorch."""
+    r"""$v \leftarrow m v + g + \lambda w$, $w \leftarrow w - \eta v$; weight decay on all parameters, as in PyTorch.
+
+    With `batch_size: full` it is gradient descent.
+    """
+
+    ARRAYABLE: ClassVar[frozenset[str]] = frozenset({"lr", "momentum", "weight_decay"})
 
     name: Literal["sgd"] = "sgd"
     lr: float = Field(gt=0, description="Learning rate, eta.")
@@ -22,42 +37,40 @@ class SGD(Config):
     weight_decay: float = Field(
         default=0.0, ge=0, description="lambda: the loss gains lambda/2 times the squared norm."
     )
+    groups: tuple[Group, ...] = Field(
+        default=(), description="Exceptions; of several that match a parameter the last one holds."
+    )
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+    def state(self, weights: Tensor) -> dict[str, Tensor]:
+        """What the optimizer keeps from step to step, (S, P) each, all zero at first."""
         import torch
 
-        return torch.optim.SGD(
-            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay, foreach=False
-        )
+        return {"velocity": torch.zeros_like(weights)}
+
+    def step(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], move: Move) -> None:
+        """Move the stacked weights (S, P) in place; the gradient is used up."""
+        from workloads.optimizers.descent import descend
+
+        descend(weights, gradient, state["velocity"], move)
 
 
-class Constant(Config):
-    """The same learning rate throughout."""
+class Langevin(SGD):
+    r"""SGD with noise of constant power: $w \leftarrow w - \eta v + A \xi$, $\xi \sim N(0, I)$ on all parameters.
 
-    name: Literal["constant"] = "constant"
+    At rate $\eta$ its nominal temperature is $A^2 / (2 \eta)$. Source: Zhang et al., CBMM memo 067, section 5.
+    """
 
-    def factor(self, epoch: int) -> float:
-        """What the learning rate is multiplied by in epoch `epoch` (from 0)."""
-        return 1.0
+    ARRAYABLE: ClassVar[frozenset[str]] = SGD.ARRAYABLE | {"noise"}
 
+    name: Literal["langevin"] = "langevin"  # pyright: ignore[reportIncompatibleVariableOverride]
+    noise: float = Field(ge=0, description="A, the noise's standard deviation in each step; the schedule leaves it.")
 
-class Multistep(Config):
-    """The learning rate times gamma from each milestone on, in epochs."""
+    def step(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], move: Move) -> None:
+        """Move the stacked weights (S, P) in place; the gradient is used up."""
+        from workloads.optimizers.descent import descend, diffuse
 
-    name: Literal["multistep"] = "multistep"
-    milestones: tuple[int, ...]
-    gamma: float = Field(default=0.1, gt=0)
-
-    def factor(self, epoch: int) -> float:
-        """What the learning rate is multiplied by in epoch `epoch` (from 0).
-
-        Example:
-            >>> [Multistep(milestones=(2, 3), gamma=0.5).factor(epoch) for epoch in range(4)]
-            [1.0, 1.0, 0.5, 0.25]
-        """
-        return float(self.gamma ** sum(epoch >= milestone for milestone in self.milestones))
+        descend(weights, gradient, state["velocity"], move)
+        diffuse(weights, move)
 
 
-Optimizer = Annotated[SGD, Field(discriminator="name")]
-Schedule = Annotated[Constant | Multistep, Field(discriminator="name")]
+Optimizer = Annotated[SGD | Langevin, Field(discriminator="name")]

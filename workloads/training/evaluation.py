@@ -1,4 +1,4 @@
-"""What a network makes of a set of images, in eval mode."""
+"""What networks make of a set of images, in eval mode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = 1000
 
 @dataclass(frozen=True)
 class Scores:
-    """Mean cross-entropy in nats, and the fraction of images whose largest logit is that of their label."""
+    """Mean loss, in nats where it is the cross-entropy, and the fraction of images whose largest logit is right."""
 
     loss: float
     accuracy: float
@@ -45,9 +45,16 @@ def scores(outputs: Tensor, y: Tensor) -> Scores:
     return Scores(loss, (outputs.argmax(1) == y).double().mean().item())
 
 
+def scale_and_shift(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: str | torch.device
+) -> tuple[Tensor, Tensor]:
+    """What a uint8 pixel is multiplied by and what is added, (1, C, 1, 1): over 255, less the mean, over the std."""
+    center, spread = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
+    scale, shift = 1 / (255 * spread), -center / spread
+    return scale.view(1, -1, 1, 1).to(device, dtype), shift.view(1, -1, 1, 1).to(device, dtype)
+
+
 def normalized(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 (N, C, H, W) -> float32, scaled to [0, 1], minus mean, over std, per channel."""
-    shape = (1, -1, 1, 1)
-    center = torch.tensor(mean, device=x.device).view(shape)
-    scale = torch.tensor(std, device=x.device).view(shape)
-    return (x.float() / 255 - center) / scale
+    scale, shift = scale_and_shift(mean, std, torch.float32, x.device)
+    return x.float().mul_(scale).add_(shift)

@@ -17,7 +17,8 @@ from workloads.contract import Result
 from workloads.datasets import Digits
 from workloads.measure import MeasureConfig
 from workloads.models import MLP, ResNet18
-from workloads.optimizers import SGD, Multistep
+from workloads.optimizers import SGD
+from workloads.schedules import Multistep
 from workloads.streams import generator
 from workloads.train import Stop, TrainConfig
 from workloads.training.evaluation import normalized

@@ -1,0 +1,137 @@
+"""Memory is estimated before a start and respected; where it runs out all the same, the array halves and goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.contract.here import Here
+from workloads import train
+from workloads.contract import Hardware, Job, Result
+from workloads.datasets import Digits
+from workloads.models import MLP, ResNet18
+from workloads.optimizers import SGD
+from workloads.train import Stop, TrainConfig
+from workloads.training import memory
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def config(**fields: Any) -> TrainConfig:
+    defaults: dict[str, Any] = {
+        "data": Digits(subset=64), "model": MLP(width=32), "optimizer": SGD(lr=0.05, momentum=0.9), "batch_size": 32,
+        "stop": Stop(epochs=2),
+    }  # fmt: skip
+    return TrainConfig(**(defaults | fields))
+
+
+def jobs(made: TrainConfig, count: int) -> list[Job]:
+    return [Job(made, Here(seed=seed)) for seed in range(count)]
+
+
+def needed(made: TrainConfig, size: int) -> int:
+    return memory.needed(made, made.data.load(Path(), 0), size, own_images=True)
+
+
+def test_the_estimate_grows_with_what_there_is():
+    one = needed(config(), 1)
+    assert needed(config(), 4) == pytest.approx(4 * one, rel=0.01)
+    assert needed(config(batch_size=64), 1) > one
+    assert needed(config(model=MLP(width=64)), 1) > one
+    assert needed(config(precision="fp64"), 1) > one
+    assert needed(config(batch_size="full"), 1) == needed(config(batch_size=64), 1)
+
+
+def test_the_estimate_is_of_the_right_size():
+    """Against what a step of a plain network allocates, as torch's profiler counts it."""
+    made = config(model=ResNet18(width=16), batch_size=64)
+    assert made.model is not None
+    data = made.data.load(Path(), 0)
+    model = made.model.build(data.shape, 10)
+    made.start.apply(model, 0)  # pyright: ignore[reportAttributeAccessIssue]
+    weights = sum(item.numel() for item in model.parameters()) * 4
+    x = torch.rand(64, *data.shape)
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        outputs = model(x)
+    assert outputs.requires_grad, "what it was computed from is still there"
+    kept = sum(event.self_cpu_memory_usage for event in profile.key_averages())
+    estimate = needed(made, 1) - memory.COPIES * weights
+    assert kept < estimate < 4 * kept
+
+
+def test_a_limit_makes_the_array_smaller_and_changes_nothing_else():
+    made = config(precision="fp64")
+    free = [*train.run_array(jobs(made, 6), Hardware(slots=6))]
+    tight = [*train.run_array(jobs(made, 6), Hardware(slots=6, memory=int(2.5 * needed(made, 1))))]
+    assert {item.array for item in free} == {6}
+    assert {item.array for item in tight} == {2}
+    by_seed = {item.job.context.seed: item.result for item in free}
+    for item in tight:
+        expected = by_seed[item.job.context.seed]
+        assert isinstance(item.result, Result)
+        assert isinstance(expected, Result)
+        assert item.result.weights is not None
+        assert expected.weights is not None
+        for name, tensor in expected.weights.items():
+            assert torch.allclose(item.result.weights[name], tensor, rtol=0, atol=1e-9)
+
+
+def test_what_does_not_fit_at_all_fails_with_numbers():
+    ended = [*train.run_array(jobs(config(), 3), Hardware(slots=2, memory=1000))]
+    assert len(ended) == 3
+    assert all(isinstance(item.result, MemoryError) for item in ended)
+    assert "takes about" in str(ended[0].result)
+
+
+OUT_OF_MEMORY = """
+import json, resource, sys
+import torch
+from tests.contract.here import Here
+from workloads import train
+from workloads.contract import Hardware, Job, Result
+from workloads.datasets import Digits
+from workloads.models import MLP
+from workloads.optimizers import SGD
+from workloads.train import Stop, TrainConfig
+
+made = TrainConfig(data=Digits(subset=64), model=MLP(width=700), optimizer=SGD(lr=0.05, momentum=0.9), batch_size=32,
+                   precision="fp64", stop=Stop(epochs=2))
+
+def run():
+    jobs = [Job(made, Here(seed=seed)) for seed in range(8)]
+    return {item.job.context.seed: item for item in train.run_array(jobs, Hardware(slots=8, memory=10**12))}
+
+free = run()
+pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (pages + int(sys.argv[1]), -1))
+tight = run()
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+differences = [
+    (free[seed].result.weights[name] - tensor).abs().max().item()
+    for seed in tight for name, tensor in tight[seed].result.weights.items()
+]
+print(json.dumps({"free": [free[s].array for s in free], "tight": [tight[s].array for s in tight],
+                  "furthest": max(differences), "rows": [len(tight[s].job.context.rows) for s in tight]}))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="address-space limits are Linux's")
+def test_running_out_of_memory_halves_the_array_and_goes_on():
+    """Really: the process may map no more than what three to six of the eight networks take."""
+    model = config(model=MLP(width=700), precision="fp64")
+    allowed = int(6 * needed(model, 1))
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, str(allowed)], capture_output=True, text=True, cwd=ROOT, timeout=110
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    seen = json.loads(done.stdout)
+    assert seen["free"] == [8] * 8
+    assert max(seen["tight"]) in (1, 2, 4)
+    assert seen["furthest"] < 1e-9
+    assert seen["rows"] == [2] * 8, "what was begun and given up has left nothing in the history"

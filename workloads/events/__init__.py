@@ -1,0 +1,177 @@
+"""What happens to a training between its epochs. Each event is a config with its own rule and its own effect."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+
+from pydantic import Field, model_validator
+
+from workloads.contract import Config, Context, Real
+from workloads.datasets import Dataset
+from workloads.measures import MeasureEntry
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workloads.datasets.images import Data, ImageData
+    from workloads.measures.snapshot import Snapshot
+
+
+class Trainee(Protocol):
+    """A training between two epochs."""
+
+    @property
+    def epoch(self) -> int:
+        """How many are finished."""
+        ...
+
+    @property
+    def context(self) -> Context: ...
+    @property
+    def data(self) -> Data: ...
+    @property
+    def start(self) -> Mapping[str, Tensor]: ...
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """By name, in their usual shapes; writing into them changes the network."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """The network now, as measures see it."""
+        ...
+
+    def switch(self, data: ImageData) -> None:
+        """Train on other data from the next epoch on."""
+        ...
+
+
+class TrainingEvent(Config):
+    """The base of all events. `alone`: trainings with it are no part of an array."""
+
+    alone: ClassVar[bool] = False
+
+    @abstractmethod
+    def due(self, epoch: int) -> bool:
+        """Whether it happens when `epoch` epochs are finished."""
+
+    @abstractmethod
+    def apply(self, trainee: Trainee) -> Mapping[str, float]:
+        """Let it happen; returns what it adds to the epoch's row of the history."""
+
+    def resume(self, trainee: Trainee) -> None:
+        """Do again, for a training taken up at `trainee.epoch`, what its weights do not show."""
+
+
+class Perturb(TrainingEvent):
+    r"""Adds $N(0, \sigma^2)$ to every parameter every so many epochs.
+
+    Source: Banburski et al., Theory III: Dynamics and Generalization in Deep Networks, figures 6 to 8.
+    """
+
+    name: Literal["perturb"] = "perturb"
+    every: int = Field(gt=0, description="Epochs between perturbations.")
+    first: int = Field(default=1, gt=0, description="Not before so many epochs are finished.")
+    last: int | None = Field(default=None, gt=0, description="Nor after so many.")
+    std: Real | None = Field(default=None, gt=0, description="sigma, the same for all parameters.")
+    relative: Real | None = Field(
+        default=None,
+        gt=0,
+        description="sigma over the standard deviation (by n) of each parameter then.",
+    )
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Perturb:
+        if (self.std is None) == (self.relative is None):
+            raise ValueError("give std or relative, one of the two")
+        return self
+
+    def due(self, epoch: int) -> bool:
+        """Every so many epochs, from the first to the last."""
+        return epoch % self.every == 0 and self.first <= epoch <= (self.last or math.inf)
+
+    def apply(self, trainee: Trainee) -> Mapping[str, float]:
+        """Each parameter's noise is from its own stream ("perturb:NAME", epoch)."""
+        import torch
+
+        for name, tensor in trainee.parameters.items():
+            stream = trainee.context.generator(f"perturb:{name}", trainee.epoch)
+            noise = torch.randn(tensor.shape, generator=stream, dtype=tensor.dtype).to(tensor.device)
+            std = self.std or (self.relative or 0.0) * tensor.std(correction=0).item()
+            tensor.add_(noise * std)
+        return {}
+
+
+class Project(TrainingEvent):
+    """Moves all parameters, as one vector, to the nearest point of a sphere or a ball around zero."""
+
+    name: Literal["project"] = "project"
+    norm: Real = Field(gt=0, description="The radius.")
+    onto: Literal["sphere", "ball"] = Field(default="sphere", description="ball: shorter vectors stay as they are.")
+    every: int | None = Field(default=None, gt=0, description="Epochs between projections.")
+    at: tuple[int, ...] | None = Field(default=None, description="The finished epochs after which it happens.")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Project:
+        if (self.every is None) == (self.at is None):
+            raise ValueError("give every or at, one of the two")
+        return self
+
+    def due(self, epoch: int) -> bool:
+        """Every so many epochs, or after those that are named."""
+        return epoch in self.at if self.at is not None else epoch % (self.every or 1) == 0
+
+    def apply(self, trainee: Trainee) -> Mapping[str, float]:
+        """One factor for all parameters; a vector of zeros has no nearest point and stays."""
+        tensors = [*trainee.parameters.values()]
+        norm = math.sqrt(sum(tensor.double().square().sum().item() for tensor in tensors))
+        if norm > self.norm or (self.onto == "sphere" and norm > 0):
+            for tensor in tensors:
+                tensor.mul_(self.norm / norm)
+        return {}
+
+
+class SwitchData(TrainingEvent):
+    """Trains on other data once so many epochs are finished; the optimizer goes on as it was."""
+
+    alone: ClassVar[bool] = True
+
+    name: Literal["switch_data"] = "switch_data"
+    epoch: int = Field(gt=0, description="After so many epochs.")
+    data: Dataset
+
+    def due(self, epoch: int) -> bool:
+        """Once."""
+        return epoch == self.epoch
+
+    def apply(self, trainee: Trainee) -> Mapping[str, float]:
+        """From the next epoch on."""
+        trainee.switch(self.data)
+        return {}
+
+    def resume(self, trainee: Trainee) -> None:
+        """A training taken up after the switch has the new data."""
+        if trainee.epoch >= self.epoch:
+            trainee.switch(self.data)
+
+
+class Record(TrainingEvent):
+    """Takes measures of the network every so many epochs: curves of whatever can be measured at the end."""
+
+    name: Literal["record"] = "record"
+    every: int = Field(default=1, gt=0, description="Epochs between measurements.")
+    measures: tuple[MeasureEntry, ...] = Field(min_length=1, description="Names, or {name: ..., option: ...}.")
+
+    def due(self, epoch: int) -> bool:
+        """Every so many epochs."""
+        return epoch % self.every == 0
+
+    def apply(self, trainee: Trainee) -> Mapping[str, float]:
+        """Each measure's value under its name, on the data that is trained on now."""
+        snapshot = trainee.snapshot()
+        return {entry.name: entry(snapshot) for entry in self.measures}
+
+
+Event = Annotated[Perturb | Project | SwitchData | Record, Field(discriminator="name")]

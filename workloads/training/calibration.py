@@ -1,0 +1,119 @@
+"""How many networks to train at once: measured on a few steps, once for each kind of array and device.
+
+More networks share a step's overhead, until the arithmetic fills the device; from there on larger arrays only press on
+its caches, and grouped convolutions may cost more than single ones. Where that turns cannot be told beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from workloads.training.array import Array, arrayable
+from workloads.training.implementation import fastest
+from workloads.training.step import Step, Stepper, batch_size
+
+if TYPE_CHECKING:
+    from workloads.contract import Hardware
+    from workloads.training.slot import Slot
+
+LARGEST = 64
+SECONDS = 0.1  # a measurement
+SLOW = 0.5  # seconds of a step beyond which its overhead is nothing, and larger arrays are not tried
+FALLING = 0.7  # of the best rate: below it, larger arrays are not tried
+FINALISTS, ROUNDS = 3, 3
+
+
+def choose(first: Slot, most: int, drawn: bool, hardware: Hardware) -> int:
+    """The size, up to `most`, whose networks make the most steps a second, all together.
+
+    What was measured before for this kind of array stands in `hardware.measured`, steps a second by size.
+    """
+    label = kind_of_array(first, hardware.device)
+    rates = {int(size): rate for size, rate in hardware.measured.get(label, {}).items()}
+    sizes = [2**power for power in range(most.bit_length()) if 2**power <= min(most, LARGEST)]
+    if not rates.keys() >= set(sizes) and _unfinished(rates, sizes):
+        rates |= measure(lambda size: _steps(first, size, drawn, hardware.device), sizes)
+        hardware.measured[label] = {str(size): rate for size, rate in sorted(rates.items())}
+    known = [size for size in sizes if size in rates]
+    return max(known, key=lambda size: rates[size])
+
+
+def _unfinished(rates: Mapping[int, float], sizes: list[int]) -> bool:
+    """Whether there are larger sizes to try than those measured, and the last measured one was not falling."""
+    return not rates or (max(sizes) > max(rates) and rates[max(rates)] >= FALLING * max(rates.values()))
+
+
+def kind_of_array(first: Slot, device: str) -> str:
+    """What the rates depend on: architecture, image, batch, precision, augmentation, threads, device, torch."""
+    config = first.config
+    assert config.model is not None
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu"
+    said = {
+        "model": config.model.model_dump(mode="json"),
+        "image": first.data.shape,
+        "batch": config.batch_size,
+        "images": len(first.data.train_y) if config.batch_size == "full" else None,
+        "precision": config.precision,
+        "augment": config.data.augment,
+        "optimizer": config.optimizer.name,
+        "adversary": None if config.adversary is None else config.adversary.model_dump(mode="json"),
+        "threads": config.threads,
+        "device": name,
+        "torch": torch.__version__,
+    }
+    return json.dumps(said, sort_keys=True)
+
+
+def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int]) -> dict[int, float]:
+    """Network-steps a second by size: all sizes once, then the best few again in turn; medians."""
+    steps: dict[int, Callable[[], None]] = {}
+    found: dict[int, list[float]] = {}
+    for size in sizes:
+        steps[size] = prepare(size)
+        rate = size / _seconds(steps[size])
+        found[size] = [rate]
+        best = max(rates[0] for rates in found.values())
+        if size / rate > SLOW or rate < FALLING * best:
+            break
+    finalists = sorted(found, key=lambda size: found[size][0])[-FINALISTS:]
+    for _ in range(ROUNDS if len(finalists) > 1 else 0):
+        for size in finalists:
+            found[size].append(size / _seconds(steps[size]))
+    return {size: statistics.median(rates) for size, rates in found.items()}
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    """Of one step: the mean over as many as fit into a measurement, after one to warm up."""
+    step()
+    count, started = 0, time.perf_counter()
+    while count == 0 or time.perf_counter() - started < SECONDS:
+        step()
+        count += 1
+    return (time.perf_counter() - started) / count
+
+
+def _steps(first: Slot, size: int, drawn: bool, device: str) -> Callable[[], None]:
+    """A step of an array of copies of the first network, on a batch of its own."""
+    array = Array(first.config, first.data, size, drawn, device)
+    for slot in range(size):
+        array.fill(slot, first.config, slot, first.data, first.start)
+    used = frozenset(name for name, value in arrayable(first.config).items() if value)
+    step: Step = fastest(Stepper(array, used), steps=0)
+    rows = torch.arange(batch_size(array), device=device).repeat(size, 1)
+    draws: Tensor | None = None
+    if first.config.data.augment == "crop_flip":
+        draws = torch.zeros(size, rows.shape[1], 3, dtype=torch.int64, device=device)
+
+    def run() -> None:
+        step(rows, draws)
+        if device.startswith("cuda"):
+            torch.cuda.synchronize(device)
+
+    return run

@@ -1,0 +1,181 @@
+"""One training of an array: where it begins, what happens to it after each epoch, and how it ends."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from workloads.contract import Checkpoint, Context, Job, Result
+from workloads.datasets.augmentation import draw_crop_flip
+from workloads.datasets.images import Data, ImageData
+from workloads.measures.snapshot import Snapshot
+from workloads.schedules import Progress
+from workloads.starts import Initialization
+from workloads.train import TrainConfig
+from workloads.training.array import Array
+from workloads.training.evaluation import Scores
+
+
+@dataclass
+class Slot:
+    """A training under way.
+
+    Attributes:
+        start: Parameters and buffers before the first step.
+        epoch: How many are finished.
+        together: How many networks trained together with it at most, itself among them.
+        scores: What it does now on what it trains on, where it was looked at.
+    """
+
+    job: Job
+    data: Data
+    start: Mapping[str, Tensor]
+    epoch: int = 0
+    progress: Progress = field(default_factory=Progress)
+    seconds: float = 0.0
+    together: int = 1
+    scores: Scores | None = None
+    diverged: bool = False
+    stopped: bool = False
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.job.config
+
+    @property
+    def context(self) -> Context:
+        return self.job.context
+
+    @property
+    def finished(self) -> bool:
+        return self.stopped or self.diverged or self.epoch >= self.config.stop.epochs
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the epoch that comes next."""
+        return self.config.optimizer.lr * self.config.schedule.factor(self.epoch, self.progress)
+
+    def order(self) -> Tensor:
+        """(N,): the order of the images in the epoch that comes next."""
+        return torch.randperm(len(self.data.train_y), generator=self.context.generator("order", self.epoch))
+
+    def draws(self, order: Tensor) -> Tensor:
+        """(N, 3): how each image is augmented in the epoch that comes next, in that order."""
+        return draw_crop_flip(len(order), self.context.generator("augment", self.epoch))[order]
+
+    @property
+    def looks(self) -> bool:
+        """Whether something depends on the train accuracy after the epoch just finished."""
+        stop = self.config.stop
+        rules = stop.train_accuracy is not None or stop.loss is not None or self.config.schedule.needs_accuracy
+        return rules and self.epoch % stop.every == 0
+
+    def look(self, scores: Scores) -> dict[str, float]:
+        """Take in what the network does now; for the history."""
+        stop, self.scores = self.config.stop, scores
+        accurate = stop.train_accuracy is not None and scores.accuracy >= stop.train_accuracy
+        self.stopped = accurate or (stop.loss is not None and scores.loss < stop.loss)
+        self.progress = self.config.schedule.advance(self.progress, self.epoch, scores.accuracy)
+        return {"eval_loss": scores.loss, "train_accuracy": scores.accuracy}
+
+    def result(self, array: Array, index: int, end: Scores) -> Result:
+        """What the training made."""
+        diverged = self.diverged or not math.isfinite(end.loss)
+        return Result(
+            metrics={"epochs": self.epoch, "train_loss": end.loss, "train_accuracy": end.accuracy},
+            outcome="diverged" if diverged else "done",
+            weights=array.network.state(index),
+            start=self.start if isinstance(self.config.start, Initialization) else "start",
+        )
+
+    def checkpoint(self, array: Array, index: int) -> Checkpoint:
+        """All that the next epoch depends on."""
+        tensors = {f"network.{name}": item for name, item in array.network.state(index).items()}
+        tensors |= {f"optimizer.{name}": item[index].cpu().clone() for name, item in array.state.items()}
+        progress = {f"progress.{name}": float(value) for name, value in vars(self.progress).items()}
+        numbers = {"epoch": self.epoch, "steps": int(array.network.steps[index]), **progress}
+        return Checkpoint(tensors, numbers)
+
+    def enter(self, array: Array, index: int) -> None:
+        """Take a place in an array: at the beginning, or where the last checkpoint left off."""
+        array.fill(index, self.config, self.context.seed, self.data, self.start)
+        kept = self.context.restore()
+        if kept is None:
+            return
+        network = {name[8:]: item for name, item in kept.tensors.items() if name.startswith("network.")}
+        array.network.fill(index, self.context.seed, network, int(kept.numbers["steps"]))
+        for name, item in array.state.items():
+            item[index].copy_(kept.tensors[f"optimizer.{name}"])
+        self.epoch = int(kept.numbers["epoch"])
+        fields = vars(self.progress)
+        self.progress = Progress(**{name: type(fields[name])(kept.numbers[f"progress.{name}"]) for name in fields})
+        trainee = Trainee(self, array, index)
+        for event in self.config.events:
+            event.resume(trainee)
+
+
+def begin(job: Job) -> Slot:
+    """The training of a job with its data and its initial weights, which are drawn on the CPU whatever the device."""
+    config: TrainConfig = job.config
+    assert config.model is not None  # resolve() has seen to it
+    data = config.data.load(job.context.data_dir, job.context.seed)
+    if not isinstance(config.start, Initialization):
+        return Slot(job, data, job.context.inputs["start"].weights())
+    model = config.model.build(data.shape, data.classes)
+    config.start.apply(model, job.context.seed)
+    return Slot(job, data, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A training as its events see it, after an epoch. Implements events.Trainee."""
+
+    slot: Slot
+    array: Array
+    index: int
+
+    @property
+    def epoch(self) -> int:
+        return self.slot.epoch
+
+    @property
+    def context(self) -> Context:
+        return self.slot.context
+
+    @property
+    def data(self) -> Data:
+        return self.slot.data
+
+    @property
+    def start(self) -> Mapping[str, Tensor]:
+        return self.slot.start
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        return self.array.network.parameters(self.index)
+
+    def snapshot(self) -> Snapshot:
+        """The network now, as measures see it."""
+        model = self.array.network.build()
+        model.load_state_dict(self.array.network.state(self.index))
+        model.to(self.array.device).eval().requires_grad_(False)
+        return Snapshot(model, dict(self.start), self.data, self.array.device)
+
+    def switch(self, data: ImageData) -> None:
+        """Train on other data from the next epoch on."""
+        self.slot.data = data.load(self.context.data_dir, self.context.seed)
+        self.array.switch(self.index, self.slot.data)
+
+
+def happen(slot: Slot, array: Array, index: int) -> dict[str, float]:
+    """The events that are due after the epoch just finished; what they say, for the history."""
+    trainee = Trainee(slot, array, index)
+    said: dict[str, float] = {}
+    for event in slot.config.events:
+        if event.due(slot.epoch):
+            said.update(event.apply(trainee))
+    return said
