@@ -230,8 +230,8 @@ class Workload:
     run: Callable[[Any, Context], Result]
     resolve: Callable[[Any, Mapping[str, Config]], Config]
     split: Callable[[Any], Mapping[str, Config]] | None
-    array_key: Callable[[Any], str | None]
-    run_array: Callable[[Sequence[Job], Hardware], Iterator[Ended]] | None
+    array_key: Callable[[Any], str | None] = lambda config: None
+    run_array: Callable[[Sequence[Job], Hardware], Iterator[Ended]] | None = None
 
     @property
     def module(self) -> str:
