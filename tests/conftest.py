@@ -27,7 +27,8 @@ UNSET = (
     "PYTHONDONTWRITEBYTECODE",
 )
 SILENT = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true", "RAY_USAGE_STATS_ENABLED": "0"}
-os.environ["OMP_NUM_THREADS"] = "1"  # two threads of torch on a busy machine wait for each other for seconds
+# Two threads of torch on a busy machine wait for each other for seconds.
+SILENT["OMP_NUM_THREADS"] = "1"
 
 _data_skips: list[str] = []
 _ray_folder: Path | None = None

@@ -39,7 +39,7 @@ def choose(first: Slot, most: int, drawn: bool, hardware: Hardware) -> int:
     rates = {int(size): rate for size, rate in hardware.measured.get(label, {}).items()}
     sizes = [2**power for power in range(most.bit_length()) if 2**power <= min(most, LARGEST)]
     if not rates.keys() >= set(sizes) and _unfinished(rates, sizes):
-        rates |= measure(lambda size: _steps(first, size, drawn, hardware.device), sizes)
+        rates |= measure(lambda size: steps(first, size, drawn, hardware.device), sizes)
         hardware.measured[label] = {str(size): rate for size, rate in sorted(rates.items())}
     known = [size for size in sizes if size in rates]
     return max(known, key=lambda size: rates[size])
@@ -73,11 +73,11 @@ def kind_of_array(first: Slot, device: str) -> str:
 
 def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int]) -> dict[int, float]:
     """Network-steps a second by size: all sizes once, then the best few again in turn; medians."""
-    steps: dict[int, Callable[[], None]] = {}
+    prepared: dict[int, Callable[[], None]] = {}
     found: dict[int, list[float]] = {}
     for size in sizes:
-        steps[size] = prepare(size)
-        rate = size / _seconds(steps[size])
+        prepared[size] = prepare(size)
+        rate = size / _seconds(prepared[size])
         found[size] = [rate]
         best = max(rates[0] for rates in found.values())
         if size / rate > SLOW or rate < FALLING * best:
@@ -85,7 +85,7 @@ def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int]) -> d
     finalists = sorted(found, key=lambda size: found[size][0])[-FINALISTS:]
     for _ in range(ROUNDS if len(finalists) > 1 else 0):
         for size in finalists:
-            found[size].append(size / _seconds(steps[size]))
+            found[size].append(size / _seconds(prepared[size]))
     return {size: statistics.median(rates) for size, rates in found.items()}
 
 
@@ -99,7 +99,7 @@ def _seconds(step: Callable[[], None]) -> float:
     return (time.perf_counter() - started) / count
 
 
-def _steps(first: Slot, size: int, drawn: bool, device: str) -> Callable[[], None]:
+def steps(first: Slot, size: int, drawn: bool, device: str) -> Callable[[], None]:
     """A step of an array of copies of the first network, on a batch of its own."""
     array = Array(first.config, first.data, size, drawn, device)
     for slot in range(size):

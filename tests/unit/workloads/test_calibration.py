@@ -1,0 +1,84 @@
+"""The choice of how many networks at once: the best measured rate, kept, and no time lost on hopeless sizes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.contract.here import Here
+from workloads import train
+from workloads.contract import Hardware, Job, Result
+from workloads.datasets import Digits
+from workloads.models import MLP
+from workloads.optimizers import SGD
+from workloads.train import Stop, TrainConfig
+from workloads.training import calibration
+from workloads.training.slot import begin
+
+
+def config(**fields: object) -> TrainConfig:
+    made = TrainConfig(
+        data=Digits(subset=64), model=MLP(width=8), optimizer=SGD(lr=0.05), batch_size=16, stop=Stop(epochs=1)
+    )
+    return made.model_copy(update=fields)
+
+
+def sleeping(seconds: Callable[[int], float], tried: list[int]) -> Callable[[int], Callable[[], None]]:
+    """Steps that take so long for an array of some size."""
+
+    def prepare(size: int) -> Callable[[], None]:
+        tried.append(size)
+        return lambda: time.sleep(seconds(size))
+
+    return prepare
+
+
+def test_overhead_is_shared_until_the_arithmetic_fills_the_device(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.02)
+    tried: list[int] = []
+    rates = calibration.measure(
+        sleeping(lambda size: 0.004 + (0.0 if size <= 8 else 0.004 * (size - 8)), tried), [1, 2, 4, 8, 16, 32]
+    )
+    assert max(rates, key=lambda size: rates[size]) == 8
+    assert tried == [1, 2, 4, 8, 16], "at 16 the rate has fallen to below 0.7 of the best: 32 is not tried"
+
+
+def test_slow_steps_end_the_search(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.02)
+    monkeypatch.setattr(calibration, "SLOW", 0.01)
+    tried: list[int] = []
+    calibration.measure(sleeping(lambda size: 0.012 * size, tried), [1, 2, 4])
+    assert tried == [1]
+
+
+def test_what_was_measured_is_kept_and_decides():
+    measured: dict = {}
+    hardware = Hardware(measured=measured)
+    first = begin(Job(config(), Here()))
+    chosen = calibration.choose(first, 6, True, hardware)
+    ((label, rates),) = measured.items()
+    assert chosen in (1, 2, 4)
+    assert chosen == int(max(rates, key=lambda size: rates[size]))
+    assert json.loads(label)["model"]["width"] == 8
+    measured[label] = {"1": 5.0, "2": 9.0, "4": 7.0, "8": 1.0}
+    assert calibration.choose(first, 6, True, hardware) == 2
+    assert calibration.choose(first, 1, True, hardware) == 1
+    assert calibration.choose(first, 64, True, hardware) == 2, "8 was falling: nothing larger is tried"
+    assert len(measured) == 1
+    calibration.choose(begin(Job(config(model=MLP(width=9)), Here())), 2, True, hardware)
+    assert len(measured) == 2, "another architecture is measured by itself"
+
+
+def test_calibrating_changes_no_result():
+    jobs = [Job(config(precision="fp64"), Here(seed=seed)) for seed in range(4)]
+    auto = {item.job.context.seed: item.result for item in train.run_array(jobs, Hardware(slots=None))}
+    for seed in range(4):
+        alone, together = train.run(config(precision="fp64"), Here(seed=seed)), auto[seed]
+        assert isinstance(together, Result)
+        assert together.weights is not None
+        assert alone.weights is not None
+        for name, tensor in alone.weights.items():
+            assert (together.weights[name] - tensor).abs().max().item() < 1e-9
