@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COPIES = 4  # of the weights: themselves, the gradient, the velocity, and a temporary one of the step
 USABLE = 0.8  # of what is free: kernels need workspace, and allocators leave gaps
-PADDED = 40 / 32  # an augmented image is padded before it is cropped
+IMAGES = 2  # of a batch, as floats: those that go in, and the padded and mirrored bytes they are cropped from
 
 
 def available(device: str) -> int:
@@ -38,7 +38,7 @@ def needed(config: TrainConfig, data: Data, size: int, own_images: bool) -> int:
     count = len(data.train_y)
     batch = count if config.batch_size == "full" else min(config.batch_size, count)
     image = data.train_x[0].numel()
-    step = batch * (2 * _outputs(model, data) + image * (1 + PADDED)) * item
+    step = batch * (2 * _outputs(model, data) + image * IMAGES) * item
     images = data.train_x.numel() * (size if own_images else 1)
     return int(images + size * (weights + step + 8 * count))
 

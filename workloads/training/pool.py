@@ -17,7 +17,7 @@ class Pool:
     """
 
     def __init__(self, data: Data, size: int, own: bool, device: str, dtype: torch.dtype) -> None:
-        self.size, self.count, self.own, self.dtype = size, len(data.train_y), own and size > 1, dtype
+        self.size, self.count, self.own, self.dtype = size, len(data.train_y), own, dtype
         source = data.train_x.to(device)
         self.images = source.repeat(size, 1, 1, 1) if self.own else source
         self.labels = torch.zeros(size, self.count, dtype=torch.int64, device=device)

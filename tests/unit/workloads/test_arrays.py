@@ -113,7 +113,8 @@ def test_an_array_equals_single_trainings(kind: str, chosen: tuple[bool, ...]):
     configs = [
         make(
             model=model,
-            data=Tiny(augment="crop_flip" if on["augment"] else "none", labels=("true", "random")[seed % 2]),  # pyright: ignore[reportArgumentType]
+            data=Tiny(count=60, subset=40, augment="crop_flip" if on["augment"] else "none",
+                      labels=("true", "random")[seed % 2], zero_out=0.1 * (seed % 3)),
             optimizer=SGD(lr=0.02 + 0.01 * seed, momentum=0.1 * seed if on["momentum"] else 0.0,
                           weight_decay=0.01 * (seed % 3)),
             regularizer=NormBias(mu2=5.0 + seed, weight=0.01 * (seed + 1)) if on["norm_bias"] else None,
