@@ -15,6 +15,7 @@ from typing import NoReturn
 from orchestrator.errors import SweepError, allowed
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
+ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"
 KINDS = ("workloads", "measures", "models", "datasets", "sweeps")
 
 
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
     _add_readers(commands)
+    _add_elsewhere(commands)
     _add_others(commands)
     return top
 
@@ -57,6 +59,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_spec(run)
     run.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
     run.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
+    run.add_argument("--array", type=_array, default="auto", metavar="off|auto|N", help=ARRAY)
     run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
     run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
@@ -86,6 +89,15 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_store(claims)
 
 
+def _add_elsewhere(commands: argparse._SubParsersAction[_Parser]) -> None:
+    export = commands.add_parser("export", help="write what is missing for a machine without Ray and MLflow")
+    _add_spec(export)
+    export.add_argument("folder", type=Path, metavar="DIR", help="a new folder: `python -m workloads run DIR OUT`")
+    taking = commands.add_parser("import", help="add what such a machine computed to the store")
+    taking.add_argument("folders", nargs="+", type=Path, metavar="OUT", help="what `python -m workloads run` wrote")
+    _add_store(taking)
+
+
 def _add_others(commands: argparse._SubParsersAction[_Parser]) -> None:
     listing = commands.add_parser("list", help="what there is to use in a sweep")
     listing.add_argument("kind", nargs="?", choices=KINDS)
@@ -102,6 +114,14 @@ def _add_others(commands: argparse._SubParsersAction[_Parser]) -> None:
     sync = commands.add_parser("sync", help="send MLflow what it has not got yet")
     sync.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     _add_store(sync)
+
+
+def _array(text: str) -> str | int:
+    if text in ("off", "auto"):
+        return text
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not off, auto, or a whole number of at least 1")
+    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -45,14 +45,17 @@ def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
     from orchestrator.closing import closing
     from orchestrator.progress import Progress
     from orchestrator.quiet import quiet
-    from orchestrator.run import run_sweep
+    from orchestrator.run import pack_plan, run_sweep
 
-    resources = Resources(request.jobs, request.gpus, request.address, request.inline)
+    resources = Resources(request.jobs, request.gpus, request.address, request.inline, request.array)
     log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"
     chosen: list[Mode] = [name for name in SCREENS if getattr(request, name)]
     mode = chosen[0] if chosen else "auto"
     done = index.known(store, plan.nodes)
-    with quiet(log) as screen, Progress(plan, needed(plan, done), screen, mode) as progress:
+    todo = needed(plan, done)
+    packing = str(pack_plan(plan, done, resources)) if todo else ""
+    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing) as progress:
+        print(packing, flush=True)
         summary = run_sweep(plan, store, done, _data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":
         print(closing(plan, store, summary))
@@ -132,6 +135,23 @@ def claims_command(request: Namespace) -> int:
     verdicts = [judge(claim, records) for claim in spec.claims.values()]
     print(render_verdicts(verdicts, "json" if request.json else "text"))
     return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0
+
+
+def export_command(request: Namespace) -> int:
+    """`sweep export`: what is missing, for a machine without Ray and MLflow."""
+    from orchestrator.exporting import export
+
+    plans = [_plan(path, request) for path in request.specs]
+    print(export(plans, Store.at(request.store), request.folder, _data_dir(request)))
+    return 0
+
+
+def import_command(request: Namespace) -> int:
+    """`sweep import`: what that machine computed, into the store."""
+    from orchestrator.importing import import_results
+
+    print(import_results(request.folders, Store.at(request.store)))
+    return 0
 
 
 def list_command(request: Namespace) -> int:

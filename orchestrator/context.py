@@ -1,8 +1,10 @@
-"""What a running workload sees: its inputs, its streams of randomness, where to log. Implements contract.Context."""
+"""What a running workload sees: inputs, streams, where to log and to keep checkpoints. Implements contract.Context."""
 
 from __future__ import annotations
 
 import json
+import os
+import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import StoreError
 from orchestrator.inputs import Part
 from orchestrator.store import Outcome, Store
-from workloads.contract import Config, load_workload
+from workloads.contract import Checkpoint, Config, load_workload
 
 if TYPE_CHECKING:
     import torch
 
+CHECKPOINT_SECONDS = float(os.environ.get("SWEEP_CHECKPOINT_SECONDS", "60"))  # between checkpoints of a node
 WEIGHTS, START = "weights.safetensors", "start.safetensors"
 
 
@@ -74,7 +77,16 @@ def load_input(store: Store, key: str, part: Part) -> StoredInput:
 
 @dataclass
 class RunContext:
-    """The context of one node; `memos` is shared by the nodes of its group."""
+    """The context of one node; `memos` is shared by the nodes of its group.
+
+    Args:
+        folder: Where its checkpoint lies.
+        on_begin: Told when the workload first asks for something: in an array a node may wait for a slot.
+
+    Attributes:
+        began: When that was, in unix seconds.
+        resumed_at: How many rows its history had when it was taken up again; None for a node that began afresh.
+    """
 
     seed: int
     device: str
@@ -82,17 +94,47 @@ class RunContext:
     inputs: Mapping[str, StoredInput]
     on_log: Callable[[int, dict[str, float]], None]
     memos: dict[Hashable, Any]
+    folder: Path
+    on_begin: Callable[[], None]
     history: list[dict[str, float]] = field(default_factory=list)
+    began: float | None = None
+    resumed_at: int | None = None
+    _kept: float = 0.0
+
+    def begin(self) -> None:
+        """Take note, once, that the workload is at work."""
+        if self.began is None:
+            self.began, self._kept = time.time(), time.monotonic()
+            self.on_begin()
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
         from workloads.streams import generator
 
+        self.begin()
         return generator(self.seed, purpose, step)
 
     def log(self, step: int, **values: float) -> None:
+        self.begin()
         row = {name: float(value) for name, value in values.items()}
         self.history.append({"step": step, **row})
         self.on_log(step, row)
+
+    def save(self, state: Callable[[], Checkpoint]) -> None:
+        from workloads.alone import checkpoints
+
+        self.begin()
+        if time.monotonic() - self._kept >= CHECKPOINT_SECONDS:
+            checkpoints.keep(self.folder, state(), self.history)
+            self._kept = time.monotonic()
+
+    def restore(self) -> Checkpoint | None:
+        from workloads.alone import checkpoints
+
+        self.begin()
+        kept = checkpoints.kept(self.folder)
+        self.history[:] = kept[1] if kept else []
+        self.resumed_at = len(self.history) if kept else None
+        return kept[0] if kept else None
 
     def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
         if key not in self.memos:

@@ -1,4 +1,4 @@
-"""One group of nodes: inputs -> workload -> store. Runs in a Ray worker or in the caller's process alike.
+"""One group of nodes, in turn or as an array: inputs -> workload -> store. In a Ray worker or the caller's process.
 
 A node is committed before it is reported, so a reported node is never lost. Failures are reported, not raised.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 import socket
 import time
 import traceback
@@ -19,9 +20,10 @@ from typing import Any
 
 from orchestrator.context import START, WEIGHTS, RunContext, load_input
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeStarted
+from orchestrator.frontier import Group
 from orchestrator.node import Node
 from orchestrator.store import Failure, Outcome, Scalar, Store
-from workloads.contract import Result, load_workload
+from workloads.contract import SHIPPED, Hardware, Job, Result, load_workload
 
 BATCH_SECONDS = 0.25  # outcomes without files are committed together, at most this late
 
@@ -32,6 +34,7 @@ class Executor:
 
     Args:
         provenance: What every outcome's meta should say of the code: commit, dirty.
+        share: The part of the device that is this worker's.
     """
 
     store: Store
@@ -39,36 +42,86 @@ class Executor:
     device: str
     provenance: Mapping[str, Scalar]
     publish: Callable[[Event], None]
+    share: float = 1.0
     _rows: list[tuple[Outcome, float]] = field(default_factory=list)
     _flushed: float = 0.0
 
-    def run(self, nodes: Sequence[Node]) -> None:
-        """Execute a group; siblings share what they memoize."""
+    def run(self, group: Group) -> None:
+        """Execute a group; its nodes share what they memoize."""
+        if group.nodes[0].workload in SHIPPED:
+            _import_libraries()
         memos: dict[Hashable, Any] = {}
         self._flushed = time.monotonic()
-        for node in nodes:
-            self._run_one(node, memos)
-            if self._rows and time.monotonic() - self._flushed > BATCH_SECONDS:
-                self._flush()
+        if group.together:
+            self._run_array(group, memos)
+        else:
+            for node in group.nodes:
+                self._run_one(node, memos)
         self._flush()
 
     def _run_one(self, node: Node, memos: dict[Hashable, Any]) -> None:
-        self.publish(NodeStarted(node.key, time.time(), _worker()))
-        started, clock = time.time(), time.monotonic()
+        clock = time.monotonic()
+        context: RunContext | None = None
         try:
             context = self._context(node, memos)
+            context.begin()
             workload = load_workload(node.workload)
             result = workload.run(workload.config.model_validate_json(json.dumps(node.config)), context)
-            outcome = self._outcome(node, result, time.monotonic() - clock, started)
-            files = _files(result, context.history)
-            if files:
-                self.publish(NodeDone(node.key, self.store.commit_folder(outcome, files), time.time()))
-            else:
-                self._rows.append((outcome, time.time()))
+            self._commit(node, context, result, time.monotonic() - clock, 1)
         except Exception as error:
-            failure = Failure(node.key, _last_line(error), traceback.format_exc(), self._meta(started))
-            self.store.fail(failure)
-            self.publish(NodeFailed(node.key, failure, time.time()))
+            self._fail(node, context, error)
+
+    def _run_array(self, group: Group, memos: dict[Hashable, Any]) -> None:
+        """All nodes of the group together; each is committed as it ends, and fails by itself."""
+        running: dict[int, tuple[Node, RunContext]] = {}
+        jobs: list[Job] = []
+        workload = load_workload(group.nodes[0].workload)
+        assert workload.run_array is not None  # the planner has seen to it
+        for node in group.nodes:
+            try:
+                context = self._context(node, memos)
+                jobs.append(Job(workload.config.model_validate_json(json.dumps(node.config)), context))
+                running[id(jobs[-1])] = node, context
+            except Exception as error:
+                self._fail(node, None, error)
+        hardware = Hardware(self.device, group.slots, self._memory(), self.store.measured())
+        known = dict(hardware.measured)
+        try:
+            for ended in workload.run_array(jobs, hardware) if jobs else ():
+                node, context = running.pop(id(ended.job))
+                if isinstance(ended.result, Exception):
+                    self._fail(node, context, ended.result)
+                else:
+                    self._commit(node, context, ended.result, ended.seconds, ended.array)
+        except Exception as error:
+            for node, context in running.values():
+                self._fail(node, context, error)
+        if new := {kind: rates for kind, rates in hardware.measured.items() if known.get(kind) != rates}:
+            self.store.keep_measured(new)
+
+    def _memory(self) -> int | None:
+        """This worker's share of its device; None for all that is free."""
+        if self.share >= 1 or not self.device.startswith("cuda"):
+            return None
+        import torch
+
+        return int(torch.cuda.mem_get_info(self.device)[1] * self.share)
+
+    def _commit(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> None:
+        outcome = self._outcome(node, context, result, seconds, array)
+        if files := files_of(result, context.history):
+            self.publish(NodeDone(node.key, self.store.commit_folder(outcome, files), time.time()))
+        else:
+            self._rows.append((outcome, time.time()))
+        shutil.rmtree(context.folder, ignore_errors=True)
+        if self._rows and time.monotonic() - self._flushed > BATCH_SECONDS:
+            self._flush()
+
+    def _fail(self, node: Node, context: RunContext | None, error: Exception) -> None:
+        text = "".join(traceback.format_exception(error))
+        failure = Failure(node.key, _last_line(error), text, self._meta(context))
+        self.store.fail(failure)
+        self.publish(NodeFailed(node.key, failure, time.time()))
 
     def _context(self, node: Node, memos: dict[Hashable, Any]) -> RunContext:
         inputs = {role: load_input(self.store, ref.key, ref.part) for role, ref in node.inputs.items()}
@@ -76,9 +129,13 @@ class Executor:
         def on_log(step: int, values: dict[str, float]) -> None:
             self.publish(NodeLogged(node.key, step, values, time.time()))
 
-        return RunContext(node.seed, self.device, self.data_dir, inputs, on_log, memos)
+        def on_begin() -> None:
+            self.publish(NodeStarted(node.key, time.time(), _worker()))
 
-    def _outcome(self, node: Node, result: Result, seconds: float, started: float) -> Outcome:
+        folder = self.store.work_folder(node.key)
+        return RunContext(node.seed, self.device, self.data_dir, inputs, on_log, memos, folder, on_begin)
+
+    def _outcome(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> Outcome:
         return Outcome(
             key=node.key,
             workload=node.workload,
@@ -88,18 +145,21 @@ class Executor:
             seed=node.seed,
             start=str(node.inputs[result.start]) if isinstance(result.start, str) else None,
             seconds=seconds,
-            meta=self._meta(started),
+            meta=self._meta(context) | ({"array": array} if array > 1 else {}),
             files={},
         )
 
-    def _meta(self, started: float) -> dict[str, Scalar]:
+    def _meta(self, context: RunContext | None) -> dict[str, Scalar]:
+        now = time.time()
+        resumed = {} if context is None or context.resumed_at is None else {"resumed_at": context.resumed_at}
         return {
             "host": socket.gethostname(),
             "device": self.device,
             "python": platform.python_version(),
             "torch": _torch_version(),
-            "started": started,
-            "finished": time.time(),
+            "started": now if context is None or context.began is None else context.began,
+            "finished": now,
+            **resumed,
             **self.provenance,
         }
 
@@ -109,6 +169,16 @@ class Executor:
             self.publish(NodeDone(outcome.key, outcome, finished))
         self._rows.clear()
         self._flushed = time.monotonic()
+
+
+@cache
+def _import_libraries() -> None:
+    """Before any clock starts: the first node of a process does not pay for what all of them use."""
+    import safetensors.torch
+    import torch
+
+    assert safetensors.torch
+    assert torch
 
 
 def _worker() -> str:
@@ -126,7 +196,7 @@ def _last_line(error: Exception) -> str:
     return traceback.format_exception_only(error)[-1].strip()
 
 
-def _files(result: Result, history: Sequence[Mapping[str, float]]) -> dict[str, Callable[[Path], None]]:
+def files_of(result: Result, history: Sequence[Mapping[str, float]]) -> dict[str, Callable[[Path], None]]:
     """What to write for a result, by file name."""
     files: dict[str, Callable[[Path], None]] = {}
     if result.weights is not None:

@@ -1,7 +1,8 @@
 """The frontier: which nodes are ready, in groups, most unlocking first.
 
 A node is ready when its inputs are finished; it is handed out once it is leased. A group is the nodes of one split
-stage, or as many small nodes of a kind as fill about a second, judged by what such nodes have cost so far.
+stage, or as many small nodes of a kind as fill about a second, judged by what such nodes have cost so far; or, where
+arrays are on, a worker's share of the nodes that can be computed as one array.
 """
 
 from __future__ import annotations
@@ -29,9 +30,19 @@ ATTEMPTS = 3  # how often a node may lose its worker before it counts as failed
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes that one worker executes in turn."""
+    """Nodes that one worker executes: in turn, or together as an array of so many slots (None: the worker's choice)."""
 
     nodes: tuple[Node, ...]
+    together: bool = False
+    slots: int | None = None
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Whether nodes are computed as arrays, and of how many slots; None leaves it to the worker."""
+
+    on: bool = False
+    slots: int | None = None
 
 
 @dataclass
@@ -53,6 +64,7 @@ class Frontier:
     Args:
         done: The outcomes the store already has.
         slots: How many groups can run at once.
+        arrays: Whether nodes are computed together.
         observers: Told of every event after it is recorded here.
     """
 
@@ -61,6 +73,7 @@ class Frontier:
     leases: Leases
     slots: int
     observers: Sequence[Observer] = ()
+    arrays: Arrays = Arrays()
     failures: dict[str, Failure] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     executed: int = 0
@@ -78,6 +91,7 @@ class Frontier:
         self._heights = self._measure_heights()
         self._siblings: dict[str, list[str]] = defaultdict(list)
         self._kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
+        self._alike: dict[str | None, dict[str, None]] = defaultdict(dict)
         self._ready: set[str] = set()
         self._running: set[str] = set()
         self._elsewhere: set[str] = set()
@@ -104,8 +118,9 @@ class Frontier:
             key = heapq.heappop(self._heap)[-1]
             if key not in self._ready:
                 continue
-            if nodes := self._lease(self._together(key)):
-                return Group(nodes)
+            together = self.arrays.on and self.plan.nodes[key].array is not None
+            if nodes := self._lease(self._array(key) if together else self._together(key)):
+                return Group(nodes, together, self.arrays.slots)
         return None
 
     def record(self, event: Event) -> None:
@@ -147,6 +162,7 @@ class Frontier:
     def _make_ready(self, key: str) -> None:
         self._ready.add(key)
         self._kinds[self._kind(key)].append(key)
+        self._alike[self.plan.nodes[key].array][key] = None
         uses = len(self.plan.uses(key))
         heapq.heappush(self._heap, (-self._heights[key], -uses, self._order[key], key))
 
@@ -173,6 +189,13 @@ class Frontier:
                 chosen += [item for item in fresh if item not in taken]
                 taken.update(fresh)
         return chosen
+
+    def _array(self, first: str) -> list[str]:
+        """A worker's share of the ready nodes that can be computed together with `first`, those ready longest first."""
+        kind = self.plan.nodes[first].array
+        self._alike[kind] = {key: None for key in self._alike[kind] if key in self._ready}
+        alike = [first, *(key for key in self._alike[kind] if key != first)]
+        return alike[: max(-(-len(alike) // self.slots), self.arrays.slots or 1)]
 
     def _lease(self, keys: Iterable[str]) -> tuple[Node, ...]:
         leased = []

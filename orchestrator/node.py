@@ -30,6 +30,7 @@ class Node:
         part: Which of a split stage's nodes it is (a measure's name), else None.
         config: The full resolved config as JSON values.
         siblings: Equal for the nodes that one stage was split into: they run together.
+        array: Equal for the nodes that can be computed as one array; None for those that cannot.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Node:
     seed: int
     inputs: Mapping[str, InputRef]
     siblings: str
+    array: str | None = None
 
     @property
     def label(self) -> str:

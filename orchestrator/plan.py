@@ -160,6 +160,10 @@ class _Planner:
         except ValueError as error:
             raise PlanError(f"{self.spec.document.path}: stages.{name}: {error} (trial {trial.label})") from error
 
+    def _array_key(self, workload: Workload, config: Config) -> str | None:
+        kind = None if workload.run_array is None else workload.array_key(config)
+        return None if kind is None else keys.digest([workload.name, workload.version, kind])
+
     def _add_nodes(
         self, name: str, config: Config, seed: int, behind: Mapping[str, InputRef], roles: Mapping[str, str]
     ) -> dict[str | None, str]:
@@ -171,7 +175,8 @@ class _Planner:
             key = keys.digest(keys.node_identity(workload, config_of_part, seed, roles, self.data_dir))
             siblings = siblings or key
             dump = config_of_part.model_dump(mode="json", by_alias=True)
-            self.nodes.setdefault(key, Node(key, name, part, workload.name, dump, seed, behind, siblings))
+            array = self._array_key(workload, config_of_part)
+            self.nodes.setdefault(key, Node(key, name, part, workload.name, dump, seed, behind, siblings, array))
             found[part] = key
             sentences = (data.missing(self.data_dir) for data in _datasets(config_of_part))
             if lacking := tuple(sentence for sentence in sentences if sentence):

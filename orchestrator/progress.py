@@ -38,12 +38,16 @@ class Progress:
         needed: The nodes that this run sets out to compute.
         stream: Where to show it.
         mode: "auto" is a live view on a terminal and plain lines elsewhere.
+        packing: How the run is spread over the machine, said first; empty where there is nothing to do.
     """
 
-    def __init__(self, plan: Plan, needed: Iterable[str], stream: TextIO, mode: Mode = "auto") -> None:
+    def __init__(
+        self, plan: Plan, needed: Iterable[str], stream: TextIO, mode: Mode = "auto", packing: str = ""
+    ) -> None:
         self.tally = Tally(plan, needed, time.time())
         self._name, self._stream = plan.spec.record_name, stream
         self._mode: Mode = ("live" if stream.isatty() else "plain") if mode == "auto" else mode
+        self._packing = packing
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
@@ -52,12 +56,18 @@ class Progress:
     def __enter__(self) -> Progress:
         if self._mode == "plain":
             self._print(start_line(self._name, self.tally))
+            self._say_packing()
             self._ticker = threading.Thread(target=self._tick, daemon=True)
             self._ticker.start()
         elif self._mode == "json":
             counts = {"trials": self.tally.trials, "trials_done": self.tally.trials_done}
-            self._print_json("sweep_started", self.tally.started, {**counts, "nodes": len(self.tally.needed)})
+            self._print_json(
+                "sweep_started",
+                self.tally.started,
+                {**counts, "nodes": len(self.tally.needed), "packing": self._packing},
+            )
         elif self._mode == "live":
+            self._say_packing()
             self._start_live()
         return self
 
@@ -83,6 +93,10 @@ class Progress:
             self._print_json(NAMES[type(event)], event.time, _event_fields(event, self.tally))
         elif self._mode == "plain" and first_failure:
             self._print(f"{self._name}: failed: {self.tally.last_error}")
+
+    def _say_packing(self) -> None:
+        if self._packing:
+            self._print(f"{self._name}: {self._packing}")
 
     def _tick(self) -> None:
         while not self._ended.wait(PLAIN_SECONDS):

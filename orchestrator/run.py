@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator import index, record
 from orchestrator.events import Observer
-from orchestrator.frontier import Frontier
+from orchestrator.frontier import Frontier, needed
 from orchestrator.leases import Leases
 from orchestrator.plan import Plan
 from orchestrator.provenance import provenance
-from orchestrator.resources import Resources
+from orchestrator.resources import Packing, Resources, pack
 from orchestrator.store import Failure, Outcome, Store, write_atomically
 
 
@@ -74,17 +74,24 @@ def execute_plan(
     """Compute what `done` lacks and write the records; both also when interrupted."""
     reused = sum(key in done for key in plan.nodes)
     with Leases(store) as leases:
-        frontier = Frontier(plan, done, leases, resources.slots, observers)
+        packing = pack_plan(plan, done, resources)
+        frontier = Frontier(plan, done, leases, packing.workers, observers, packing.arrays)
         try:
             if not frontier.finished:
-                _engine(resources)(frontier, store, data_dir, resources)
+                _engine(resources)(frontier, store, data_dir, resources, packing)
         finally:
             index.refresh(store, frontier.done)
             statuses, errors = write_records(plan, store, frontier.done)
     return Summary(frontier.executed, reused, statuses, errors)
 
 
-Engine = Callable[[Frontier, Store, Path, Resources], None]
+def pack_plan(plan: Plan, done: Mapping[str, Outcome], resources: Resources) -> Packing:
+    """How what is left of a plan is spread over the machine."""
+    left = [plan.nodes[key] for key in needed(plan, done)]
+    return pack(resources, max((int(node.config.get("threads", 1)) for node in left), default=1), len(left))
+
+
+Engine = Callable[[Frontier, Store, Path, Resources, Packing], None]
 
 
 def _engine(resources: Resources) -> Engine:
@@ -95,7 +102,7 @@ def _engine(resources: Resources) -> Engine:
     return schedule
 
 
-def _inline(frontier: Frontier, store: Store, data_dir: Path, resources: Resources) -> None:
+def _inline(frontier: Frontier, store: Store, data_dir: Path, resources: Resources, packing: Packing) -> None:
     """Run the frontier to its end in this process, for tests and debuggers."""
     import time
 
@@ -107,7 +114,7 @@ def _inline(frontier: Frontier, store: Store, data_dir: Path, resources: Resourc
         if group is None:
             time.sleep(0.1)  # what is left is another driver's
         else:
-            executor.run(group.nodes)
+            executor.run(group)
 
 
 def write_records(plan: Plan, store: Store, done: dict[str, Outcome]) -> tuple[Counter[str], Counter[str]]:

@@ -38,7 +38,7 @@ from orchestrator.events import Event, NodeDone, NodeFailed
 from orchestrator.execute import Executor
 from orchestrator.frontier import Frontier, Group
 from orchestrator.provenance import provenance
-from orchestrator.resources import Resources
+from orchestrator.resources import Packing, Resources
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
@@ -72,8 +72,9 @@ class _GroupTrainable(tune.Trainable):
                 config["device"],
                 config["provenance"],
                 self._events.put,
+                config["share"],
             )
-            executor.run(config["group"].nodes)
+            executor.run(config["group"])
             self._crash = None
         except BaseException:  # such as a full disk: the driver must hear of it
             self._crash = traceback.format_exc()
@@ -143,7 +144,7 @@ class _FrontierSearcher(Searcher):
 
 
 @contextmanager
-def _ray(resources: Resources) -> Iterator[None]:
+def _ray(resources: Resources, packing: Packing) -> Iterator[None]:
     """Ray, quiet; an embedded one is ended with us, a running one is left."""
     common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if resources.address:
@@ -151,8 +152,8 @@ def _ray(resources: Resources) -> Iterator[None]:
     else:
         ray.init(
             address="local",
-            num_cpus=resources.slots,
-            num_gpus=resources.gpus,
+            num_cpus=packing.workers * packing.threads,
+            num_gpus=packing.gpus,
             include_dashboard=False,
             object_store_memory=200 * 2**20,
             **common,
@@ -163,22 +164,23 @@ def _ray(resources: Resources) -> Iterator[None]:
         ray.shutdown()
 
 
-def schedule(frontier: Frontier, store: Store, data_dir: Path, resources: Resources) -> None:
+def schedule(frontier: Frontier, store: Store, data_dir: Path, resources: Resources, packing: Packing) -> None:
     """Run the frontier to its end on Ray."""
     payload = {
         "store": str(store.root),
         "data": str(data_dir.absolute()),
         "device": resources.device,
+        "share": packing.gpus_per_worker or 1.0,
         "provenance": provenance(),
         "path": [entry or os.getcwd() for entry in sys.path],
     }
-    with _ray(resources), tempfile.TemporaryDirectory(prefix="sweep-tune-") as folder:
+    with _ray(resources, packing), tempfile.TemporaryDirectory(prefix="sweep-tune-") as folder:
         tune.Tuner(
-            tune.with_resources(_GroupTrainable, {"cpu": 1, "gpu": resources.gpus_per_slot}),
+            tune.with_resources(_GroupTrainable, {"cpu": packing.threads, "gpu": packing.gpus_per_worker}),
             tune_config=tune.TuneConfig(
                 search_alg=_FrontierSearcher(frontier, payload),
                 num_samples=sys.maxsize,
-                max_concurrent_trials=resources.slots + 1,
+                max_concurrent_trials=packing.workers + 1,
                 reuse_actors=True,
                 metric="num_events",
                 mode="max",

@@ -6,6 +6,7 @@
     failed/<key>.json       the last failure of a node, with its traceback
     work/<key>/             what a node needs to go on: its lease, checkpoints
     index/*.parquet         what is finished and what it cost (index.py)
+    calibration.json        how fast arrays of which size were here; a cache
     records/<NAME>/  sweeps/<NAME>/  spool/  mlflow.db  mlartifacts/
 
 Every file is written under a temporary name in the same folder, synced, then renamed, so no half file is ever read.
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool | None
 OUTCOME = "outcome.json"
+CALIBRATION = "calibration.json"
 FORMAT = 1
 
 
@@ -108,6 +110,9 @@ class Store:
 
     def node_folder(self, key: str) -> Path:
         return self.root / "nodes" / key[:2] / key
+
+    def work_folder(self, key: str) -> Path:
+        return self.root / "work" / key
 
     def records_folder(self, name: str) -> Path:
         return self.root / "records" / name
@@ -197,6 +202,17 @@ class Store:
 
     def forget_failure(self, key: str) -> None:
         (self.root / "failed" / f"{key}.json").unlink(missing_ok=True)
+
+    def measured(self) -> dict[str, Mapping[str, float]]:
+        """What workers measured of their own speed; {} where it cannot be read."""
+        try:
+            return json.loads((self.root / CALIBRATION).read_text())
+        except (OSError, ValueError):
+            return {}
+
+    def keep_measured(self, measured: Mapping[str, Mapping[str, float]]) -> None:
+        """Add to it; where two workers write at once, one measures again another day."""
+        write_atomically(self.root / CALIBRATION, json.dumps({**self.measured(), **measured}, indent=1))
 
     def history(self, key: str) -> pyarrow.Table | None:
         """What the node logged, one row per step; None if it logged nothing."""

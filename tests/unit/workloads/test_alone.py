@@ -190,7 +190,10 @@ def test_a_state_is_asked_for_about_once_a_minute(tmp_path: Path):
 
 def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path: Path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\0" * 20)
-    assert context(tmp_path).restore() is None
+    here = context(tmp_path)
+    here.log(1, loss=1.0)
+    assert here.restore() is None
+    assert here.history == []
 
 
 def test_results_say_what_is_removed_before_it_is(tmp_path: Path):
