@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from orchestrator import calibration
 from orchestrator.context import START, WEIGHTS, RunContext, load_input
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeStarted
 from orchestrator.frontier import Group
@@ -84,7 +85,7 @@ class Executor:
                 running[id(jobs[-1])] = node, context
             except Exception as error:
                 self._fail(node, None, error)
-        hardware = Hardware(self.device, group.slots, self._memory(), self.store.measured())
+        hardware = Hardware(self.device, group.slots, self._memory(), calibration.measured(self.store))
         known = dict(hardware.measured)
         try:
             for ended in workload.run_array(jobs, hardware) if jobs else ():
@@ -96,8 +97,7 @@ class Executor:
         except Exception as error:
             for node, context in running.values():
                 self._fail(node, context, error)
-        if new := {kind: rates for kind, rates in hardware.measured.items() if known.get(kind) != rates}:
-            self.store.keep_measured(new)
+        calibration.keep(self.store, {kind: new for kind, new in hardware.measured.items() if known.get(kind) != new})
 
     def _memory(self) -> int | None:
         """This worker's share of its device; None for all that is free."""

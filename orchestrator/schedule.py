@@ -180,7 +180,8 @@ def schedule(frontier: Frontier, store: Store, data_dir: Path, resources: Resour
             tune_config=tune.TuneConfig(
                 search_alg=_FrontierSearcher(frontier, payload),
                 num_samples=sys.maxsize,
-                max_concurrent_trials=packing.workers + 1,
+                # One more than can run, so that a worker finds its next group made; arrays grow by waiting.
+                max_concurrent_trials=packing.workers + (not packing.arrays.on),
                 reuse_actors=True,
                 metric="num_events",
                 mode="max",

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 Scalar = str | int | float | bool | None
 OUTCOME = "outcome.json"
-CALIBRATION = "calibration.json"
 FORMAT = 1
 
 
@@ -202,17 +201,6 @@ class Store:
 
     def forget_failure(self, key: str) -> None:
         (self.root / "failed" / f"{key}.json").unlink(missing_ok=True)
-
-    def measured(self) -> dict[str, Mapping[str, float]]:
-        """What workers measured of their own speed; {} where it cannot be read."""
-        try:
-            return json.loads((self.root / CALIBRATION).read_text())
-        except (OSError, ValueError):
-            return {}
-
-    def keep_measured(self, measured: Mapping[str, Mapping[str, float]]) -> None:
-        """Add to it; where two workers write at once, one measures again another day."""
-        write_atomically(self.root / CALIBRATION, json.dumps({**self.measured(), **measured}, indent=1))
 
     def history(self, key: str) -> pyarrow.Table | None:
         """What the node logged, one row per step; None if it logged nothing."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from workloads.contract import Config, Context, Real
 from workloads.datasets import Dataset
@@ -86,6 +87,11 @@ class Perturb(TrainingEvent):
     def _one_of(self) -> Perturb:
         if (self.std is None) == (self.relative is None):
             raise ValueError("give std or relative, one of the two")
+        due = -(-self.first // self.every) * self.every
+        if self.last is not None and self.last < due:
+            raise ValueError(
+                f"it is first due after epoch {due}, and last={self.last} is before that: it never happens"
+            )
         return self
 
     def due(self, epoch: int) -> bool:
@@ -112,6 +118,13 @@ class Project(TrainingEvent):
     onto: Literal["sphere", "ball"] = Field(default="sphere", description="ball: shorter vectors stay as they are.")
     every: int | None = Field(default=None, gt=0, description="Epochs between projections.")
     at: tuple[int, ...] | None = Field(default=None, description="The finished epochs after which it happens.")
+
+    @field_validator("at")
+    @classmethod
+    def _ascending(cls, at: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if at is not None and (not at or any(later <= earlier for earlier, later in pairwise((0, *at)))):
+            raise ValueError(f"at names epochs that ascend from at least 1; these are {list(at)}")
+        return at
 
     @model_validator(mode="after")
     def _one_of(self) -> Project:
@@ -163,6 +176,15 @@ class Record(TrainingEvent):
     name: Literal["record"] = "record"
     every: int = Field(default=1, gt=0, description="Epochs between measurements.")
     measures: tuple[MeasureEntry, ...] = Field(min_length=1, description="Names, or {name: ..., option: ...}.")
+
+    @field_validator("measures")
+    @classmethod
+    def _distinct(cls, entries: tuple[MeasureEntry, ...]) -> tuple[MeasureEntry, ...]:
+        names = [entry.name for entry in entries]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(twice)} stands twice; one column of the history has one meaning")
+        return entries
 
     def due(self, epoch: int) -> bool:
         """Every so many epochs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from orchestrator import frontier as frontier_module
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped
-from orchestrator.frontier import ATTEMPTS, Frontier, needed
+from orchestrator.frontier import ATTEMPTS, Arrays, Frontier, needed
 from orchestrator.leases import Leases
 from orchestrator.node import InputRef, Node
 from orchestrator.plan import Plan, PlannedTrial
@@ -140,3 +141,53 @@ def test_what_another_driver_finished_meanwhile_is_not_run_again(leases: Leases)
     leases.store.commit_rows([outcome("a"), outcome("c")])  # by a driver that came and went
     assert drain(frontier) == [["b"]]
     assert frontier.executed == 1
+
+
+def alike(key: str, array: str | None = "kind") -> Node:
+    return replace(node(key), array=array)
+
+
+def test_with_arrays_on_a_group_is_a_workers_share_of_like_nodes(leases: Leases):
+    many = [alike(f"a{number}") for number in range(7)] + [alike("other", "another kind"), node("none")]
+    made = plan(*many, targets=" ".join(item.key for item in many))
+    frontier = Frontier(made, {}, leases, 2, arrays=Arrays(on=True))
+    first = frontier.next()
+    assert first is not None
+    assert first.together
+    assert [item.key for item in first.nodes] == ["a0", "a1", "a2", "a3"], "the half of two workers"
+    second = frontier.next()
+    assert second is not None
+    assert [item.key for item in second.nodes] == ["a4", "a5"]
+    rest = [frontier.next() for _ in range(3)]
+    assert [[item.key for item in group.nodes] for group in rest if group] == [["a6"], ["other"], ["none"]]
+    assert [group.together for group in rest if group] == [True, True, False]
+
+
+def test_a_group_fills_the_slots_that_were_asked_for(leases: Leases):
+    many = [alike(f"a{number}") for number in range(7)]
+    made = plan(*many, targets=" ".join(item.key for item in many))
+    frontier = Frontier(made, {}, leases, 4, arrays=Arrays(on=True, slots=6))
+    groups = [frontier.next(), frontier.next()]
+    assert [len(group.nodes) for group in groups if group] == [6, 1]
+    assert {group.slots for group in groups if group} == {6}
+
+
+def test_lost_nodes_of_an_array_are_handed_out_again_once(leases: Leases):
+    many = [alike(f"a{number}") for number in range(3)]
+    frontier = Frontier(plan(*many, targets="a0 a1 a2"), {}, leases, 1, arrays=Arrays(on=True))
+    group = frontier.next()
+    assert group is not None
+    finish(frontier, "a1")
+    frontier.lost(group, "gone")
+    again = frontier.next()
+    assert again is not None
+    assert sorted(item.key for item in again.nodes) == ["a0", "a2"]
+    assert frontier.next() is None
+
+
+def test_with_arrays_off_like_nodes_go_one_by_one(leases: Leases):
+    frontier = Frontier(plan(alike("a"), alike("b"), targets="a b"), {}, leases, 1)
+    group = frontier.next()
+    assert group is not None
+    assert not group.together
+    assert len(group.nodes) == 1

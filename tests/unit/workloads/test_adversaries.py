@@ -13,6 +13,7 @@ from tests.unit.workloads.plain_training import Tiny
 from workloads import train
 from workloads.adversaries import PGD
 from workloads.contract import Hardware, Job, Result
+from workloads.losses import CrossEntropy
 from workloads.models import Conv4
 from workloads.optimizers import SGD
 from workloads.train import Stop, TrainConfig
@@ -33,14 +34,37 @@ def test_fgsm_on_a_linear_loss_moves_by_epsilon_times_the_sign():
     assert not found.requires_grad
 
 
-def test_stays_in_the_ball_and_in_the_box():
+@pytest.mark.parametrize("sign", [1, -1])
+def test_stays_in_the_ball_and_in_the_box(sign: int):
     pixels = images(5, 6, 4, 4)
     start = (2 * images(5, 6, 4, 4) - 1) * 8 / 255
-    found = PGD(epsilon=8 / 255, step=2 / 255, steps=20).attack(pixels, lambda x: x.exp().sum((0, 2, 3)), start)
+    pgd = PGD(epsilon=8 / 255, step=2 / 255, steps=20)
+    found = pgd.attack(pixels, lambda x: (sign * x).exp().sum((0, 2, 3)), start)
     assert (found - pixels).abs().max().item() <= 8 / 255 + 1e-12
     assert found.min() >= 0
     assert found.max() <= 1
-    assert torch.allclose(found, (pixels + 8 / 255).clamp(max=1)), "the loss grows with every pixel"
+    assert torch.allclose(found, (pixels + sign * 8 / 255).clamp(0, 1)), "the loss grows with every pixel, or falls"
+
+
+def test_attacking_networks_side_by_side_is_attacking_each_alone():
+    networks = torch.randn(3, 2 * 4 * 4, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    networks *= torch.tensor([1.0, 1e-6, 1e3])[:, None, None]  # a sign step must not see the neighbours' scale
+    networks.requires_grad_()
+    labels = torch.randint(10, (3, 5), generator=torch.Generator().manual_seed(3))
+    pixels, start = images(5, 3 * 2, 4, 4), (2 * images(5, 3 * 2, 4, 4).flip(0) - 1) * 0.1
+
+    def attacked(chosen: slice) -> torch.Tensor:
+        def loss(inside: torch.Tensor) -> torch.Tensor:
+            x = inside.unflatten(1, (-1, 2)).transpose(0, 1).flatten(2)
+            return CrossEntropy().per_image((x @ networks[chosen]).tanh(), labels[chosen]).mean(1)
+
+        channels = slice(2 * chosen.start, 2 * chosen.stop)
+        return PGD(epsilon=0.1, step=0.03, steps=5).attack(pixels[:, channels], loss, start[:, channels])
+
+    alone = torch.cat([attacked(slice(s, s + 1)) for s in range(3)], 1)
+    assert torch.allclose(attacked(slice(0, 3)), alone, rtol=0, atol=1e-12)
+    assert not torch.allclose(alone, (pixels + start).clamp(0, 1)), "it moved"
+    assert networks.grad is None, "no gradient reaches the weights"
 
 
 def config(**fields: Any) -> TrainConfig:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
 from pydantic import ValidationError
+from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from tests.contract.here import Here
 from workloads import train
@@ -67,6 +70,78 @@ def test_a_parameters_noise_is_its_own():
     assert torch.corrcoef(torch.stack([first["1.bias"], first["3.bias"]]))[0, 1].abs().item() < 0.3
 
 
+@dataclass
+class Standing:
+    """A network that stands still after `epoch` epochs, as an event sees it."""
+
+    network: nn.Module
+    epoch: int
+    context: Here
+
+    @property
+    def parameters(self) -> dict[str, torch.Tensor]:
+        return {name: tensor.detach() for name, tensor in self.network.named_parameters()}
+
+
+def perturbed(event: Perturb, network: nn.Module, epoch: int = 1) -> dict[str, torch.Tensor]:
+    """What the event adds, in float64."""
+    before = {name: tensor.detach().clone() for name, tensor in network.double().named_parameters()}
+    trainee: Any = Standing(network, epoch, Here())
+    event.apply(trainee)
+    return {name: tensor - before[name] for name, tensor in trainee.parameters.items()}
+
+
+def test_the_noise_of_a_parameter_depends_on_its_name_and_epoch_alone():
+    event = Perturb(every=1, std=0.1)
+    few = perturbed(event, nn.ModuleDict({"b": nn.Linear(3, 4)}))
+    more = perturbed(event, nn.ModuleDict({"a": nn.Linear(7, 7), "b": nn.Linear(3, 4)}))
+    later = perturbed(event, nn.ModuleDict({"b": nn.Linear(3, 4)}), epoch=2)
+    for name, noise in few.items():
+        drawn = torch.randn(noise.shape, generator=Here().generator(f"perturb:{name}", 1), dtype=torch.float64)
+        assert torch.allclose(noise, 0.1 * drawn, rtol=0, atol=1e-15)
+        assert torch.allclose(more[name], noise, rtol=0, atol=1e-15)
+        assert not torch.allclose(later[name], noise)
+
+
+def test_relative_noise_is_in_units_of_each_tensors_own_standard_deviation():
+    network = nn.Linear(50, 60).double()
+    with torch.no_grad():
+        network.bias.fill_(3.0)
+    deviation = (network.weight - network.weight.mean()).square().mean().sqrt().item()
+    noise = perturbed(Perturb(every=1, relative=0.25), network)
+    drawn = torch.randn(60, 50, generator=Here().generator("perturb:weight", 1), dtype=torch.float64)
+    assert torch.allclose(noise["weight"], 0.25 * deviation * drawn, rtol=0, atol=1e-15)
+    assert not noise["bias"].any(), "a constant has none"
+
+
+def test_projection_keeps_the_direction():
+    network = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).double()
+    vector = parameters_to_vector(network.parameters()).detach()
+    trainee: Any = Standing(network, 1, Here())
+    Project(norm=2.5, every=1).apply(trainee)
+    assert torch.allclose(parameters_to_vector(network.parameters()), 2.5 * vector / vector.norm(), rtol=1e-12)
+    with torch.no_grad():
+        for tensor in network.parameters():
+            tensor.zero_()
+    Project(norm=2.5, every=1).apply(trainee)
+    assert not parameters_to_vector(network.parameters()).any(), "zero has no direction"
+
+
+@pytest.mark.parametrize(
+    ("event", "epochs"),
+    [
+        (Perturb(every=100, first=1800, last=2000, std=0.1), [1800, 1900, 2000]),
+        (Perturb(every=3, first=4, std=0.1), [*range(6, 7501, 3)]),
+        (Project(norm=1.0, at=(2, 6, 11)), [2, 6, 11]),
+        (Project(norm=1.0, every=2500), [2500, 5000, 7500]),
+        (SwitchData(epoch=7, data=Digits()), [7]),
+        (Record(every=3000, measures=(MeasureEntry.model_validate("train_accuracy"),)), [3000, 6000]),
+    ],
+)
+def test_when_events_are_due(event: Any, epochs: list[int]):
+    assert [epoch for epoch in range(1, 7501) if event.due(epoch)] == epochs
+
+
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
@@ -101,6 +176,18 @@ def test_switch_data_trains_on_the_new_data_from_then_on():
     assert rows[2]["train_loss"] > rows[1]["train_loss"]
 
 
+def test_a_training_taken_up_right_after_the_switch_has_the_new_data():
+    event = SwitchData(epoch=2, data=Digits(subset=40, labels="random"))
+    whole, context = train.run(config(event, epochs=4, lr=0.1), Here()), Here()
+    train.run(config(event, epochs=2, lr=0.1), context)
+    assert context.kept is not None
+    assert context.kept[0].numbers["epoch"] == 2
+    resumed = train.run(config(event, epochs=4, lr=0.1), context)
+    assert whole.weights is not None
+    assert resumed.weights is not None
+    assert all(torch.equal(item, resumed.weights[name]) for name, item in whole.weights.items())
+
+
 def test_record_writes_curves_of_measures():
     names = ("test_accuracy", "parameter_norm", "distance_from_start")
     event = Record(every=2, measures=tuple(MeasureEntry.model_validate(name) for name in names))
@@ -121,7 +208,14 @@ def test_record_writes_curves_of_measures():
         (lambda: Perturb(every=1, std=0.1, relative=0.1), "std or relative"),
         (lambda: Project(norm=1.0), "every or at"),
         (lambda: Project(norm=0.0, every=1), "greater than 0"),
+        (lambda: Perturb(every=1, first=9, last=3, std=0.1), "first due after epoch 9"),
+        (lambda: Perturb(every=5, first=6, last=9, std=0.1), "first due after epoch 10"),
+        (lambda: Project(norm=1.0, every=1, at=(1,)), "every or at"),
+        (lambda: Project(norm=1.0, at=()), "at names epochs"),
+        (lambda: Project(norm=1.0, at=(0, 2)), "at names epochs"),
+        (lambda: Project(norm=1.0, at=(5, 5)), "at names epochs"),
         (lambda: Record(measures=()), "at least 1"),
+        (lambda: Record.model_validate_json('{"measures": ["train_accuracy", "train_accuracy"]}'), "stands twice"),
     ],
 )
 def test_impossible_events_are_refused(make: Any, message: str):

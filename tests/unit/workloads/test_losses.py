@@ -42,6 +42,14 @@ def test_uniform_logits():
     assert Square().per_image(torch.zeros(1, 10), labels).item() == 1
 
 
+def test_a_network_of_zeros_feels_nothing_on_balanced_classes():
+    bias = torch.zeros(10, dtype=torch.float64, requires_grad=True)
+    for labels in (torch.arange(10).repeat(3), torch.tensor([0, 0, 1, 2])):
+        (gradient,) = torch.autograd.grad(CrossEntropy().per_image(bias.expand(len(labels), 10), labels).mean(), bias)
+        frequency = torch.bincount(labels, minlength=10).double() / len(labels)
+        assert torch.allclose(gradient, 0.1 - frequency, rtol=0, atol=1e-15)
+
+
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.name)
 def test_gradient_against_finite_differences(loss: Any):
     logits = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)

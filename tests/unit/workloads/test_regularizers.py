@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tests.contract.here import Here
+from workloads import train
+from workloads.datasets import Digits
+from workloads.models import MLP
+from workloads.optimizers import SGD
 from workloads.regularizers import NormBias
+from workloads.train import Stop, TrainConfig
 
 
 def decay(bias: NormBias, weights: torch.Tensor) -> torch.Tensor:
@@ -55,5 +61,19 @@ def test_without_a_loss_the_squared_norm_goes_to_mu2_from_both_sides(start: floa
 
 
 def test_norms_are_summed_in_float64():
-    weights = torch.full((1, 2**25), 2**-12.5)  # squares of 2^-25: a float32 sum would stop growing at one half
-    assert decay(NormBias(mu2=0.9, weight=1.0), weights).item() == 1.0
+    weights = torch.tensor([[1.0, 2**-14]])  # 1 + 2^-28 is 1 in float32: a sum in it would find equality
+    assert decay(NormBias(mu2=1, weight=0.5), weights).item() == 0.5
+
+
+def test_at_mu_zero_a_training_is_the_one_with_weight_decay():
+    def trained(rate: float, regularizer: NormBias | None) -> dict[str, torch.Tensor]:
+        config = TrainConfig(
+            data=Digits(subset=40), model=MLP(width=8), optimizer=SGD(lr=0.1, momentum=0.9, weight_decay=rate),
+            regularizer=regularizer, batch_size=20, precision="fp64", stop=Stop(epochs=3),
+        )  # fmt: skip
+        return dict(train.run(config, Here()).weights or {})
+
+    decayed, biased = trained(0.01, None), trained(0.0, NormBias(mu2=0, weight=0.01))
+    assert all(torch.equal(biased[name], item) for name, item in decayed.items())
+    free = trained(0.0, None)
+    assert not torch.allclose(free["1.weight"], decayed["1.weight"])
