@@ -7,6 +7,7 @@ random comes from the node's seed, so two trainings with one seed and one recipe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -15,7 +16,7 @@ from workloads.adversaries import Adversary
 from workloads.arrays.kinds import kind
 from workloads.contract import Config, Context, Ended, Hardware, Job, Result
 from workloads.datasets import Dataset
-from workloads.events import Event
+from workloads.events import Event, SwitchData
 from workloads.losses import CrossEntropy, Loss
 from workloads.models import Model
 from workloads.optimizers import Optimizer
@@ -67,6 +68,13 @@ class TrainConfig(Config):
     def _has_a_model(self) -> TrainConfig:
         if self.model is None and not isinstance(self.start, FromStage):
             raise ValueError("model: missing; only a stage that starts from another may leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _switches_in_order(self) -> TrainConfig:
+        epochs = [event.epoch for event in self.events if isinstance(event, SwitchData)]
+        if any(later <= earlier for earlier, later in pairwise(epochs)):
+            raise ValueError(f"events: switch_data after epochs {epochs}; list them as they happen")
         return self
 
 
