@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 UV_INSTALL := $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt
-BENCHMARKS := $(filter-out %/contest.py, $(wildcard tests/benchmarks/*.py))
+BENCHMARKS := $(filter-out %/contest.py %/small_trials_elsewhere.py, $(wildcard tests/benchmarks/*.py))
 
 # Where it is set, every process compiles its imports again: ray.tune takes 8 s to import instead of 2.
 unexport PYTHONDONTWRITEBYTECODE
@@ -37,7 +37,7 @@ test-science: .venv/installed-dev
 	$(BIN)/python -m pytest -m science --timeout 1800
 
 bench: .venv/installed-dev
-	@set -e; for benchmark in $(BENCHMARKS); do $(BIN)/python $$benchmark; done
+	@set -e; for benchmark in $(BENCHMARKS); do PYTHONPATH=. $(BIN)/python $$benchmark; done
 
 # Results (runs/) and data stay.
 clean:

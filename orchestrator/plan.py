@@ -21,7 +21,7 @@ from orchestrator.inputs import StageRef
 from orchestrator.node import InputRef, Node
 from orchestrator.space import Trial, apply_settings, trials
 from orchestrator.spec import SweepSpec
-from workloads.contract import Config, DatasetConfig, Workload, load_workload
+from workloads.contract import Config, DatasetConfig, Workload, load_workload, walk
 
 
 @dataclass(frozen=True)
@@ -184,16 +184,9 @@ class _Planner:
         return found
 
 
-def _datasets(value: Any) -> Iterable[DatasetConfig]:
+def _datasets(config: Config) -> Iterable[DatasetConfig]:
     """Every data set chosen in a config."""
-    if isinstance(value, DatasetConfig):
-        yield value
-    if isinstance(value, Config):
-        for name in type(value).model_fields:
-            yield from _datasets(getattr(value, name))
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _datasets(item)
+    return (part for _, part in walk(config) if isinstance(part, DatasetConfig))
 
 
 def _all_raw(spec: SweepSpec) -> Iterable[dict[str, Any]]:

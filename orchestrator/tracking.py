@@ -281,6 +281,7 @@ def main() -> int:
         parser.add_argument(name, required=True)
     parser.add_argument("--once", action="store_true")
     request = parser.parse_args()
+    os.nice(10)  # the trainings go first: it has time while they run, and all of the machine when they have ended
     if lost_database(request.uri):
         request.ledger.unlink(missing_ok=True)
     done = send(request.spool, request.take, request.ledger, lambda name: Mlflow(request.uri, name), request.once)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 from abc import abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -56,6 +56,18 @@ class DatasetConfig(Config):
     @abstractmethod
     def missing(self, data_dir: Path) -> str | None:
         """None if the data can be loaded from `data_dir`; else one sentence: what is missing, where, how to get it."""
+
+
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, Config]]:
+    """A config and every config in it, each with its dotted path."""
+    below: Iterable[tuple[object, Any]] = ()
+    if isinstance(value, Config):
+        yield path, value
+        below = ((name, getattr(value, name)) for name in type(value).model_fields)
+    elif isinstance(value, tuple | list):
+        below = enumerate(value)
+    for name, item in below:
+        yield from walk(item, f"{path}.{name}" if path else str(name))
 
 
 def _fraction(value: object) -> object:

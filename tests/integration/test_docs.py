@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator.cli import main
+from workloads.train import TrainConfig
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -43,3 +45,16 @@ def test_workload_of_the_page_runs(tmp_path: Path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "heads" in run.stdout
+
+
+def test_every_field_of_a_training_runs(tmp_path: Path):
+    """The page's stage has them all: it runs, and no field of the config is missing from the page."""
+    (tmp_path / "every.yaml").write_text(blocks("training.md", "yaml")[0])
+    stage = yaml.safe_load(blocks("training.md", "yaml")[0])["stages"]["train"]
+    assert stage.keys() - {"workload"} == TrainConfig.model_fields.keys()
+    run = subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "run", "every.yaml", "--inline", "--plain", "--array", "2"],
+        cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(REPO), "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "2 trials: 2 done" in run.stdout

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("orchestrator", "workloads")
 MAX_FILE, MAX_FUNCTION = 300, 40
 ONLY = {"ray": "orchestrator/schedule.py", "mlflow": "orchestrator/tracking.py"}
-WORKLOADS_NEVER = {"orchestrator", "ray", "mlflow", "pyarrow", "pandas"}
+WORKLOADS_NEVER = {"orchestrator", "ray", "mlflow", "pyarrow", "pandas", "safetensors"}
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"}
 PICKLE_ALLOWED = {
     "workloads/datasets/cifar.py",  # published as pickles: read after their md5, only arrays let in

@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
 
-from workloads.contract import Config, DatasetConfig, Workload, load_workload
+from workloads.contract import Config, DatasetConfig, Workload, load_workload, walk
 
 FORMAT = 1
 NODES, RESULT, HISTORY = "nodes.json", "result.json", "history.json"
@@ -223,18 +222,6 @@ def parts(workload: Workload, config: Config, data_dir: Path) -> dict[str, str]:
         if isinstance(part, DatasetConfig):
             found[f"fingerprint of {path}"] = part.fingerprint(data_dir)
     return found
-
-
-def walk(value: Any, path: str = "") -> Iterator[tuple[str, Config]]:
-    """A config and every config in it, each with its dotted path."""
-    below: Iterable[tuple[object, Any]] = ()
-    if isinstance(value, Config):
-        yield path, value
-        below = ((name, getattr(value, name)) for name in type(value).model_fields)
-    elif isinstance(value, tuple | list):
-        below = enumerate(value)
-    for name, item in below:
-        yield from walk(item, f"{path}.{name}" if path else str(name))
 
 
 def code_digest() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -25,8 +26,10 @@ class Digits(ImageData):
         return f"sha256:{SHA256}"
 
     def missing(self, data_dir: Path) -> str | None:
-        """Never: it comes with scikit-learn."""
-        return None
+        """It comes with scikit-learn."""
+        if find_spec("sklearn") is not None:
+            return None
+        return "digits: scikit-learn is not installed here, and its images are a part of it; pip install scikit-learn"
 
     def arrays(self, data_dir: Path) -> Arrays:
         """The fixed split of the digits."""

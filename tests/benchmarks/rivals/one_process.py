@@ -1,4 +1,4 @@
-"""One trial in a process of its own: python one_process.py MODEL RATE SEED DEVICE THREADS FOLDER."""
+"""One trial in a process of its own: python one_process.py MODEL RATE SEED DATA DEVICE THREADS FOLDER."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from tests.benchmarks.rivals.plain_trial import Trial, run
 
 
-def main(model: str, rate: str, seed: str, device: str, threads: str, folder: str) -> None:
+def main(model: str, rate: str, seed: str, data: str, device: str, threads: str, folder: str) -> None:
     torch.set_num_threads(int(threads))
-    print(json.dumps(run(Trial(model, float(rate), int(seed)), device, Path(folder))))
+    print(json.dumps(run(Trial(model, float(rate), int(seed)), Path(data), device, Path(folder))))
 
 
 if __name__ == "__main__":
