@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 
 from orchestrator.store import Store, write_atomically
 
@@ -19,6 +20,7 @@ def measured(store: Store) -> dict[str, Mapping[str, float]]:
 
 
 def keep(store: Store, new: Mapping[str, Mapping[str, float]]) -> None:
-    """Add to it; where two workers write at once, one of them measures again another day."""
+    """Add to it; where two workers write at once, or it cannot be written, somebody measures again another day."""
     if new:
-        write_atomically(store.root / NAME, json.dumps({**measured(store), **new}, indent=1))
+        with suppress(OSError):
+            write_atomically(store.root / NAME, json.dumps({**measured(store), **new}, indent=1))

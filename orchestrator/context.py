@@ -80,18 +80,20 @@ class RunContext:
     """The context of one node; `memos` is shared by the nodes of its group.
 
     Args:
+        stored: Its finished inputs by role.
         folder: Where its checkpoint lies.
         on_begin: Told when the workload first asks for something: in an array a node may wait for a slot.
 
     Attributes:
         began: When that was, in unix seconds.
         resumed_at: How many rows its history had when it was taken up again; None for a node that began afresh.
+        trouble: What went wrong with its checkpoints, which ends nothing; None if nothing did.
     """
 
     seed: int
     device: str
     data_dir: Path
-    inputs: Mapping[str, StoredInput]
+    stored: Mapping[str, StoredInput]
     on_log: Callable[[int, dict[str, float]], None]
     memos: dict[Hashable, Any]
     folder: Path
@@ -99,6 +101,7 @@ class RunContext:
     history: list[dict[str, float]] = field(default_factory=list)
     began: float | None = None
     resumed_at: int | None = None
+    trouble: str | None = None
     _kept: float = 0.0
 
     def begin(self) -> None:
@@ -106,6 +109,11 @@ class RunContext:
         if self.began is None:
             self.began, self._kept = time.time(), time.monotonic()
             self.on_begin()
+
+    @property
+    def inputs(self) -> Mapping[str, StoredInput]:
+        self.begin()
+        return self.stored
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
         from workloads.streams import generator
@@ -124,19 +132,29 @@ class RunContext:
 
         self.begin()
         if time.monotonic() - self._kept >= CHECKPOINT_SECONDS:
-            checkpoints.keep(self.folder, state(), self.history)
+            checkpoint = state()
+            try:
+                checkpoints.keep(self.folder, checkpoint, self.history)
+            except OSError as error:  # such as a disk that is full for now: the one before is still there
+                self.trouble = f"not written: {error.strerror or error}"
             self._kept = time.monotonic()
 
     def restore(self) -> Checkpoint | None:
         from workloads.alone import checkpoints
 
         self.begin()
-        kept = checkpoints.kept(self.folder)
+        try:
+            kept = checkpoints.kept(self.folder)
+        except OSError:
+            kept = None
+        if kept is None and (self.folder / checkpoints.NAME).exists():
+            self.trouble = "damaged: began afresh"
         self.history[:] = kept[1] if kept else []
         self.resumed_at = len(self.history) if kept else None
         return kept[0] if kept else None
 
     def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        self.begin()
         if key not in self.memos:
             self.memos[key] = build()
         return self.memos[key]

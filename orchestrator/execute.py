@@ -24,9 +24,10 @@ from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSta
 from orchestrator.frontier import Group
 from orchestrator.node import Node
 from orchestrator.store import Failure, Outcome, Scalar, Store
-from workloads.contract import SHIPPED, Hardware, Job, Result, load_workload
+from workloads.contract import SHIPPED, Ended, Hardware, Job, Result, load_workload
 
-BATCH_SECONDS = 0.25  # outcomes without files are committed together, at most this late
+Running = dict[int, tuple[Node, RunContext]]  # by the identity of the context
+BATCH_SECONDS = 0.25  # outcomes without files are committed together: with the first node that ends so much later
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Executor:
     provenance: Mapping[str, Scalar]
     publish: Callable[[Event], None]
     share: float = 1.0
-    _rows: list[tuple[Outcome, float]] = field(default_factory=list)
+    _rows: list[tuple[Outcome, RunContext, float]] = field(default_factory=list)
     _flushed: float = 0.0
 
     def run(self, group: Group) -> None:
@@ -61,43 +62,63 @@ class Executor:
         self._flush()
 
     def _run_one(self, node: Node, memos: dict[Hashable, Any]) -> None:
-        clock = time.monotonic()
         context: RunContext | None = None
         try:
+            workload = load_workload(node.workload)  # before the clock starts: it may import much
+            clock = time.monotonic()
             context = self._context(node, memos)
             context.begin()
-            workload = load_workload(node.workload)
             result = workload.run(workload.config.model_validate_json(json.dumps(node.config)), context)
             self._commit(node, context, result, time.monotonic() - clock, 1)
         except Exception as error:
             self._fail(node, context, error)
 
     def _run_array(self, group: Group, memos: dict[Hashable, Any]) -> None:
-        """All nodes of the group together; each is committed as it ends, and fails by itself."""
-        running: dict[int, tuple[Node, RunContext]] = {}
+        """All nodes of the group together; what is left when the array has ended, for an error in it, has failed."""
+        running: Running = {}
+        try:
+            self._until_ended(group, memos, running)
+            error: Exception = RuntimeError(f"{group.nodes[0].workload}: run_array ended without this job")
+        except Exception as raised:
+            error = raised
+        for node, context in running.values():
+            self._fail(node, context, error)
+
+    def _until_ended(self, group: Group, memos: dict[Hashable, Any], running: Running) -> None:
+        """Each node is committed as it ends, and fails by itself; `running` has those that have not ended."""
         jobs: list[Job] = []
-        workload = load_workload(group.nodes[0].workload)
-        assert workload.run_array is not None  # the planner has seen to it
         for node in group.nodes:
             try:
+                workload = load_workload(node.workload)
                 context = self._context(node, memos)
                 jobs.append(Job(workload.config.model_validate_json(json.dumps(node.config)), context))
-                running[id(jobs[-1])] = node, context
+                running[id(context)] = node, context
             except Exception as error:
                 self._fail(node, None, error)
+        run_array = load_workload(group.nodes[0].workload).run_array if jobs else None
+        if run_array is None:
+            return
         hardware = Hardware(self.device, group.slots, self._memory(), calibration.measured(self.store))
         known = dict(hardware.measured)
         try:
-            for ended in workload.run_array(jobs, hardware) if jobs else ():
-                node, context = running.pop(id(ended.job))
-                if isinstance(ended.result, Exception):
-                    self._fail(node, context, ended.result)
-                else:
-                    self._commit(node, context, ended.result, ended.seconds, ended.array)
+            for ended in run_array(jobs, hardware):
+                if id(ended.job.context) not in running:
+                    raise RuntimeError(f"{group.nodes[0].workload}: run_array ended a job twice, or a strange one")
+                self._end(*running.pop(id(ended.job.context)), ended)
+        finally:
+            new = {kind: rates for kind, rates in hardware.measured.items() if known.get(kind) != rates}
+            calibration.keep(self.store, new)
+
+    def _end(self, node: Node, context: RunContext, ended: Ended) -> None:
+        """Commit or fail one node of an array, before the next is asked for: others may start from it."""
+        context.begin()  # of one that never asked for anything
+        if isinstance(ended.result, Exception):
+            return self._fail(node, context, ended.result)
+        try:
+            self._commit(node, context, ended.result, ended.seconds, ended.array)
+            self._flush()
         except Exception as error:
-            for node, context in running.values():
-                self._fail(node, context, error)
-        calibration.keep(self.store, {kind: new for kind, new in hardware.measured.items() if known.get(kind) != new})
+            self._fail(node, context, error)
 
     def _memory(self) -> int | None:
         """This worker's share of its device; None for all that is free."""
@@ -110,10 +131,11 @@ class Executor:
     def _commit(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> None:
         outcome = self._outcome(node, context, result, seconds, array)
         if files := files_of(result, context.history):
-            self.publish(NodeDone(node.key, self.store.commit_folder(outcome, files), time.time()))
+            committed = self.store.commit_folder(outcome, files)
+            shutil.rmtree(context.folder, ignore_errors=True)
+            self.publish(NodeDone(node.key, committed, time.time()))
         else:
-            self._rows.append((outcome, time.time()))
-        shutil.rmtree(context.folder, ignore_errors=True)
+            self._rows.append((outcome, context, time.time()))
         if self._rows and time.monotonic() - self._flushed > BATCH_SECONDS:
             self._flush()
 
@@ -151,7 +173,7 @@ class Executor:
 
     def _meta(self, context: RunContext | None) -> dict[str, Scalar]:
         now = time.time()
-        resumed = {} if context is None or context.resumed_at is None else {"resumed_at": context.resumed_at}
+        said = {} if context is None else {"resumed_at": context.resumed_at, "checkpoint": context.trouble}
         return {
             "host": socket.gethostname(),
             "device": self.device,
@@ -159,13 +181,14 @@ class Executor:
             "torch": _torch_version(),
             "started": now if context is None or context.began is None else context.began,
             "finished": now,
-            **resumed,
+            **{name: value for name, value in said.items() if value is not None},
             **self.provenance,
         }
 
     def _flush(self) -> None:
-        self.store.commit_rows([outcome for outcome, _ in self._rows])
-        for outcome, finished in self._rows:
+        self.store.commit_rows([outcome for outcome, *_ in self._rows])
+        for outcome, context, finished in self._rows:
+            shutil.rmtree(context.folder, ignore_errors=True)
             self.publish(NodeDone(outcome.key, outcome, finished))
         self._rows.clear()
         self._flushed = time.monotonic()
@@ -178,7 +201,7 @@ def _import_libraries() -> None:
     import torch
 
     assert safetensors.torch
-    assert torch
+    torch.nn.Linear(1, 1, device="meta").to_empty(device="cpu")  # torch puts off half a second's imports until then
 
 
 def _worker() -> str:

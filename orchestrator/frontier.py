@@ -119,7 +119,10 @@ class Frontier:
             if key not in self._ready:
                 continue
             together = self.arrays.on and self.plan.nodes[key].array is not None
-            if nodes := self._lease(self._array(key) if together else self._together(key)):
+            chosen = self._array(key) if together else self._together(key)
+            if self._last_attempt(key):  # it may be what ends its workers: nothing else shall fail for that
+                chosen = [key]
+            if nodes := self._lease(item for item in chosen if item == key or not self._last_attempt(item)):
                 return Group(nodes, together, self.arrays.slots)
         return None
 
@@ -154,6 +157,9 @@ class Frontier:
                 self._running.discard(key)
                 self.leases.release(key)
                 self._make_ready(key)
+
+    def _last_attempt(self, key: str) -> bool:
+        return self._attempts.get(key, 0) == ATTEMPTS - 1
 
     def _tell(self, event: Event) -> None:
         for observer in self.observers:

@@ -29,7 +29,7 @@ SCHEMA = "1"
 AXIS = "axis."
 METRIC = "metric."
 SEED = "seed"
-PROVENANCE = ("host", "device", "torch", "commit")
+PROVENANCE = ("host", "device", "torch", "commit", "array")
 _INT64 = range(-(2**63), 2**63)
 
 

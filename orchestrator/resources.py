@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,7 +52,7 @@ class Packing:
         workers: Groups at once.
         threads: CPU threads of each, the most that a node of the run asks for.
         cores: What this process may use of the machine.
-        gpus: Of the machine; each worker has an equal part.
+        gpus: Of the machine; each worker has an equal part of one.
     """
 
     workers: int
@@ -60,14 +62,20 @@ class Packing:
     arrays: Arrays
 
     @property
+    def workers_per_gpu(self) -> int:
+        """On the fullest one; 0 without GPUs."""
+        return math.ceil(self.workers / self.gpus) if self.gpus else 0
+
+    @property
     def gpus_per_worker(self) -> float:
-        return self.gpus / self.workers
+        """A part that fits so often into one GPU: Ray counts in steps of 1e-4, and a worker never has parts of two."""
+        return math.floor(1e4 / self.workers_per_gpu) / 1e4 if self.gpus else 0.0
 
     def __str__(self) -> str:
         arrays = "arrays off" if not self.arrays.on else f"arrays of {self.arrays.slots or 'a measured size'}"
         text = f"{_count(self.workers, 'worker')} x {_count(self.threads, 'thread')} on {_count(self.cores, 'core')}"
         if self.gpus:
-            part = "one GPU" if self.gpus == self.workers else f"{self.gpus_per_worker:.2g} of a GPU"
+            part = "one GPU" if self.workers_per_gpu == 1 else f"1/{self.workers_per_gpu} of a GPU"
             text += f", {part} each of {self.gpus}"
         if self.workers * self.threads > self.cores:
             text += " (more threads than cores: they will wait for each other)"
@@ -87,13 +95,36 @@ def pack(resources: Resources, threads: int, nodes: int) -> Packing:
 
 
 def usable_cores() -> int:
-    """The cores that this process may run on: its affinity, and the share that its container was given."""
+    """The cores that this process may run on: its affinity, and the shares that its control groups were given."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.floor(min([affinity, *cgroup_limits()])))
+
+
+def cgroup_limits(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[float]:
+    """The CPU limits, in cores, of the control groups that this process is in (version 2 and 1) and of those above."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return max(1, min(affinity, math.floor(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such file, or `max`: no limit
-        return affinity
+        entries = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:  # not Linux
+        return
+    for _, controllers, path in entries:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        base = root / "cpu" if controllers else root
+        place = base / path.lstrip("/")
+        for folder in (place, *place.parents):  # in a container the path may be the host's: then the root counts
+            yield from _cgroup_limit(folder)
+            if folder == base:
+                break
+
+
+def _cgroup_limit(folder: Path) -> Iterator[float]:
+    """`QUOTA PERIOD` in version 2, two files in version 1; no limit is the word max, or -1."""
+    files = (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"])
+    for names in files:
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((folder / name).read_text() for name in names).split()
+            if int(quota) > 0 and int(period) > 0:
+                yield int(quota) / int(period)
 
 
 def refuse_unreachable(address: str | None) -> None:

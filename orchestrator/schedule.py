@@ -97,9 +97,6 @@ class _GroupTrainable(tune.Trainable):
                 finished = finished or isinstance(event, NodeDone | NodeFailed)
         return {"events": events, "num_events": len(events), "crash": self._crash if ended else None, "done": ended}
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: the store has what is finished."""
-
 
 class _FrontierSearcher(Searcher):
     """Ray Tune's view of the frontier."""

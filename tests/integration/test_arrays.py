@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 
 from tests.integration.test_sweep import REPO, TRAIN, executed, results, sweep, weights
@@ -32,6 +33,10 @@ tables:
 
 def outcomes(store: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(store.glob("nodes/??/*/outcome.json"))]
+
+
+def array_column(store: Path, name: str) -> list[Any]:
+    return pyarrow.parquet.read_table(store / "records" / name / "trials.parquet").column("meta.array").to_pylist()
 
 
 @pytest.mark.ray
@@ -76,6 +81,9 @@ def test_trainings_in_arrays_have_the_same_keys_and_in_float64_the_same_results(
         assert together[column] == (pytest.approx(values, abs=1e-9) if column.startswith("metric.") else values)
     assert weights(tmp_path / "off").keys() == weights(tmp_path / "together").keys()
     assert {item["meta"].get("array") for item in outcomes(tmp_path / "together")} == {2, 4}
+    recorded = {way: array_column(tmp_path / way, "tiny") for way in ("off", "together")}
+    assert set(recorded["off"]) == {None}
+    assert all(set(text.split(", ")) <= {"2", "4"} for text in recorded["together"])
 
 
 LONG = """

@@ -13,11 +13,15 @@ from workloads.contract import Checkpoint, Config, Context, Ended, Hardware, Job
 
 
 class WalkConfig(Config):
-    """`steps` decide the result, with the seed; `pause` only how long it takes; at `fails_at` it raises."""
+    """`steps` decide the result, with the seed; `pause` only how long it takes.
+
+    At `fails_at` it raises, at `diverges_at` it ends early.
+    """
 
     steps: int = 3
     pause: float = Field(default=0.0, ge=0)
     fails_at: int | None = None
+    diverges_at: int | None = None
     from_: str | None = Field(default=None, alias="from")
 
 
@@ -69,7 +73,11 @@ class Walk:
 
     @property
     def finished(self) -> bool:
-        return self.at >= self.job.config.steps
+        return self.at >= self.job.config.steps or self.diverged
+
+    @property
+    def diverged(self) -> bool:
+        return self.at == self.job.config.diverges_at
 
     def step(self) -> None:
         """x += a standard normal vector."""
@@ -88,6 +96,7 @@ class Walk:
         """Where it got to."""
         return Result(
             metrics={"norm": self.x.norm().item(), "worst": math.inf},
+            outcome="diverged" if self.diverged else "done",
             weights={"x": self.x},
             start="input" if self.job.context.inputs else {"x": self.start},
             arrays={"end": self.x.numpy()},

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from workloads.training import memory
 from workloads.training.array import Array, arrayable
 from workloads.training.implementation import fastest
 from workloads.training.step import Step, Stepper, batch_size
@@ -72,17 +73,24 @@ def kind_of_array(first: Slot, device: str) -> str:
 
 
 def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int]) -> dict[int, float]:
-    """Network-steps a second by size: all sizes once, then the best few again in turn; medians."""
+    """Network-steps a second by size: all sizes once, as far as memory goes, then the best few in turn; medians."""
     prepared: dict[int, Callable[[], None]] = {}
     found: dict[int, list[float]] = {}
+    finalists: list[int] = []
     for size in sizes:
-        prepared[size] = prepare(size)
-        rate = size / _seconds(prepared[size])
+        try:
+            prepared[size] = prepare(size)
+            rate = size / _seconds(prepared[size])
+        except Exception as error:
+            if found and memory.is_shortage(error):
+                found[size] = [0.0]
+                break
+            raise
         found[size] = [rate]
-        best = max(rates[0] for rates in found.values())
-        if size / rate > SLOW or rate < FALLING * best:
+        finalists = sorted(found, key=lambda size: found[size][0])[-FINALISTS:]
+        prepared = {size: step for size, step in prepared.items() if size in finalists}
+        if size / rate > SLOW or rate < FALLING * found[finalists[-1]][0]:
             break
-    finalists = sorted(found, key=lambda size: found[size][0])[-FINALISTS:]
     for _ in range(ROUNDS if len(finalists) > 1 else 0):
         for size in finalists:
             found[size].append(size / _seconds(prepared[size]))

@@ -91,7 +91,12 @@ class Line:
         if together == 1 and hardware.memory is None:
             return 1
         free = memory.available(hardware.device) if hardware.memory is None else hardware.memory
-        most = memory.most(first.config, first.data, drawn, free, together)
+        try:
+            most = memory.most(first.config, first.data, drawn, free, together)
+        except MemoryError:
+            if hardware.memory is not None:
+                raise
+            return 1  # the estimate is on the safe side: where nobody set a limit, one is worth a try
         return most if hardware.slots else choose(first, most, drawn, hardware)
 
     def _next(self) -> Iterator[Ended]:

@@ -109,6 +109,23 @@ def test_lost_worker_is_tried_again_but_not_for_ever(leases: Leases):
     assert frontier.failures["a"].error == "worker died"
 
 
+@pytest.mark.parametrize("arrays", [Arrays(), Arrays(on=True)])
+@pytest.mark.parametrize("guilty", "abcd")
+def test_a_node_that_ends_its_workers_takes_no_other_with_it(leases: Leases, arrays: Arrays, guilty: str):
+    many = [replace(node(key, siblings="s"), array="kind") for key in "abcd"]
+    frontier = Frontier(plan(*many, targets="a b c d"), {}, leases, 1, arrays=arrays)
+    sizes = []
+    while group := frontier.next():
+        sizes.append(len(group.nodes))
+        if guilty in [item.key for item in group.nodes]:
+            frontier.lost(group, "worker died")
+        else:
+            finish(frontier, *[item.key for item in group.nodes])
+    assert frontier.finished
+    assert frontier.failures.keys() == {guilty}
+    assert sizes == [4, 4, 1, 1, 1, 1], "together as long as there is another chance"
+
+
 def test_lost_worker_that_had_committed_lost_nothing(leases: Leases):
     frontier = Frontier(plan(node("a"), targets="a"), {}, leases, 1)
     group = frontier.next()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+import torch
 
 from tests.contract.here import Here
 from workloads import train
@@ -52,6 +53,22 @@ def test_slow_steps_end_the_search(monkeypatch: pytest.MonkeyPatch):
     tried: list[int] = []
     calibration.measure(sleeping(lambda size: 0.012 * size, tried), [1, 2, 4])
     assert tried == [1]
+
+
+def test_a_size_that_does_not_fit_ends_the_search(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+
+    def prepare(size: int) -> Callable[[], None]:
+        if size > 2:
+            raise torch.OutOfMemoryError("no more")
+        return lambda: time.sleep(0.002)
+
+    rates = calibration.measure(prepare, [1, 2, 4, 8])
+    assert rates[4] == 0
+    assert 8 not in rates
+    assert max(rates, key=lambda size: rates[size]) == 2
+    with pytest.raises(torch.OutOfMemoryError):
+        calibration.measure(prepare, [4])
 
 
 def test_what_was_measured_is_kept_and_decides():
