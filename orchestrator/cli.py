@@ -1,4 +1,4 @@
-"""The command `sweep`: parses the command line and shows what went wrong. The commands themselves are in commands.py.
+"""The command `sweep`: parses the command line and shows what went wrong. The commands themselves are in commands/.
 
 Exit codes: 0 done; 1 some trials failed, or a claim is refuted; 2 the request was wrong; 130 interrupted.
 """
@@ -6,6 +6,7 @@ Exit codes: 0 done; 1 some trials failed, or a claim is refuted; 2 the request w
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,21 @@ from orchestrator.errors import SweepError, allowed
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
 ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"
+COMMANDS = {
+    "run": "run",
+    "plan": "plan",
+    "status": "plan",
+    "table": "results",
+    "claims": "results",
+    "export": "elsewhere",
+    "import": "elsewhere",
+    "list": "things",
+    "data": "things",
+    "ui": "mlflow",
+    "sync": "mlflow",
+}
+"""Which module of commands/ has a command: loaded only when it is asked for."""
+
 KINDS = ("workloads", "measures", "models", "datasets", "sweeps")
 
 
@@ -144,9 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own `workload: package.module`
     try:
-        from orchestrator import commands
-
-        return getattr(commands, f"{request.command}_command")(request)
+        module = importlib.import_module(f"orchestrator.commands.{COMMANDS[request.command]}")
+        return getattr(module, f"{request.command}_command")(request)
     except SweepError as error:
         if request.debug:
             raise
