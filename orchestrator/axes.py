@@ -14,8 +14,11 @@ from orchestrator.yamlfile import Place, kind
 
 Scalar = str | int | float | bool | None
 
+SEED = "seed"
 MAX_LEVELS = 100_000
+MAX_ADAPTIVE = 1_000  # seeds that a stop rule may ask for
 MAX_AXES = 100
+_PERCENT = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+) ?%")
 _AXIS = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,99}")
 
 
@@ -28,11 +31,26 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Until:
+    """The rule of adaptive seeds: at_least .. at_most of them, until `metric` has this standard error (adaptive.py)."""
+
+    metric: str
+    standard_error: float
+    at_least: int
+    at_most: int
+
+
+@dataclass(frozen=True)
 class Axis:
-    """What varies. A dotted axis sets its own path, the label is the value; the levels of `seed` set nothing."""
+    """What varies. A dotted axis sets its own path, the label is the value; the levels of `seed` set nothing.
+
+    Attributes:
+        until: The rule of adaptive seeds, whose levels are all that it may ask for.
+    """
 
     name: str
     levels: tuple[Level, ...]
+    until: Until | None = None
 
 
 def identity(label: Scalar) -> tuple[str, Scalar]:
@@ -67,19 +85,20 @@ def read_axes(
         reader = _Reader(str(name), place, stages, problems)
         levels = reader.levels(name, value)
         if levels is not None:
-            axes[str(name)] = Axis(str(name), levels)
+            axes[str(name)] = Axis(str(name), levels, reader.rule)
     return axes
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reader:
     axis: str
     place: Place
     stages: Mapping[str, Mapping[str, Any]]
     problems: Problems
+    rule: Until | None = None
 
     def levels(self, name: object, value: Any) -> tuple[Level, ...] | None:
-        if name == "seed":
+        if name == SEED:
             return self._seeds(value)
         if not isinstance(name, str) or (not _AXIS.fullmatch(name) and not split(name)[1:]):
             return self._refuse("an axis is named by letters, digits, '_' and '-', or by a dotted path STAGE.FIELD")
@@ -93,8 +112,12 @@ class _Reader:
             if 1 <= value <= MAX_LEVELS:
                 return tuple(Level(seed, {}) for seed in range(value))
             return self._refuse(f"{value} seeds; allowed: 1 to {MAX_LEVELS:,} (`seed: 5` means seeds 0 to 4)")
+        if isinstance(value, Mapping):
+            self.rule = adaptive_rule(value, self.place, self.problems)
+            return tuple(Level(seed, {}) for seed in range(self.rule.at_most)) if self.rule else None
         if not isinstance(value, list):
-            return self._refuse(f"expected a number of seeds (`5`) or a list of seeds, got {kind(value)}")
+            ways = "a number of seeds (`5`), a list of seeds or a rule (`{until: ..., at_least: 3, at_most: 20}`)"
+            return self._refuse(f"expected {ways}, got {kind(value)}")
         for index, seed in enumerate(value):
             if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
                 return self._refuse(f"a seed is a whole number of at least 0, got {kind(seed)}", index)
@@ -166,3 +189,39 @@ def _leaves(raw: Mapping[str, Any], path: str) -> Iterator[str]:
         yield f"{path}.{key}"
         if isinstance(value, Mapping):
             yield from _leaves(value, f"{path}.{key}")
+
+
+def adaptive_rule(raw: Mapping[Any, Any], place: Place, problems: Problems) -> Until | None:
+    """`{until: {metric: M, standard_error: X}, at_least: A, at_most: B}`; None, with problems, where it is wrong."""
+    names = ("until", "at_least", "at_most")
+    given = problems.fields(place, raw, names, names)
+    fields = ("metric", "standard_error")
+    rule = problems.fields((*place, "until"), given.get("until"), fields, fields if "until" in given else ())
+    metric, error = rule.get("metric"), _positive(rule.get("standard_error"))
+    if "metric" in rule and not (isinstance(metric, str) and metric):
+        problems.add((*place, "until", "metric"), f"expected the name of a metric, got {kind(metric)}")
+    if "standard_error" in rule and error is None:
+        message = f"expected a positive number, or percent as in `0.1%`, got {kind(rule['standard_error'])}"
+        problems.add((*place, "until", "standard_error"), message)
+    least = _count(given, "at_least", 2, place, problems)
+    most = _count(given, "at_most", least or 2, place, problems)
+    if error is None or least is None or most is None or not (isinstance(metric, str) and metric):
+        return None
+    return Until(metric, error, least, most)
+
+
+def _count(given: Mapping[Any, Any], name: str, low: int, place: Place, problems: Problems) -> int | None:
+    value = given.get(name)
+    if isinstance(value, int) and not isinstance(value, bool) and low <= value <= MAX_ADAPTIVE:
+        return value
+    if name in given:
+        problems.add((*place, name), f"expected a number of seeds, {low} to {MAX_ADAPTIVE:,}, got {kind(value)}")
+    return None
+
+
+def _positive(value: Any) -> float | None:
+    """A positive number; `0.1%` is 0.001."""
+    if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
+        value = float(percent[1]) / 100
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    return float(value) if usable else None

@@ -16,10 +16,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator import statistics
+from orchestrator.axes import SEED
 from orchestrator.errors import allowed
 from orchestrator.evidence import Bound, Case, Judgement
+from orchestrator.levels import is_level, level_text, short_names
 from orchestrator.notation import interval_text
-from orchestrator.record import AXIS, METRIC, SEED, axis_names, is_level, level_text, metric_names, short_names
+from orchestrator.record import ADAPTIVE, AXIS, METRIC, axis_names, metric_names
 from orchestrator.store import Scalar
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 PAIRED = "paired t over seeds, 95 %"
 PLAIN = "t over seeds, 95 %"
+SEQUENTIAL = ", sequential (adaptive seeds)"
 SIGNS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 
 
@@ -93,7 +96,7 @@ def judge(claim: ClaimSpec, records: pyarrow.Table) -> Verdict:
     `decreasing` (every difference of adjacent levels, in numeric order where they are numbers, is above or below 0).
     """
     paired = claim.compare is not None or _trend(claim) is not None
-    test = PAIRED if paired else PLAIN
+    test = (PAIRED if paired else PLAIN) + (SEQUENTIAL if ADAPTIVE in records.column_names else "")
     criterion = _criterion(claim)
     common = {"name": claim.name, "says": claim.says, "metric": claim.metric, "criterion": criterion, "test": test}
     try:
@@ -256,7 +259,7 @@ def _lines(verdict: Verdict) -> str:
 def _numbers(verdict: Verdict) -> str:
     parts = [verdict.criterion]
     if verdict.estimate is not None:
-        difference = verdict.test == PAIRED
+        difference = verdict.test.startswith(PAIRED)
         found = interval_text(verdict.estimate, verdict.low, verdict.high, verdict.metric, difference)
         at = f" at {verdict.combination}" if verdict.combination else ""
         parts.append(f"found {found}, n={verdict.n}{at} ({verdict.test})")

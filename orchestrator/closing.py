@@ -19,9 +19,8 @@ def closing(plan: Plan, store: Store, summary: Summary) -> str:
     """The text after the progress; a pure function of its arguments and the records."""
     name = plan.spec.record_name
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
-    parts = [
-        f"{name}: {summary.executed} nodes executed, {summary.reused} reused; {len(plan.trials)} trials: {statuses}"
-    ]
+    trials = sum(summary.statuses.values())
+    parts = [f"{name}: {summary.executed} nodes executed, {summary.reused} reused; {trials} trials: {statuses}"]
     parts += [_errors(summary)] if summary.errors else []
     records = record.read(store.records_folder(name))
     parts += [

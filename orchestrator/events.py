@@ -54,5 +54,14 @@ class NodeSkipped:
     time: float
 
 
-Event = NodeStarted | NodeLogged | NodeDone | NodeFailed | NodeSkipped
+@dataclass(frozen=True)
+class TrialsAdded:
+    """Adaptive seeds ask for more trials (indices of the plan) and for the nodes that these lack."""
+
+    trials: tuple[int, ...]
+    nodes: frozenset[str]
+    time: float
+
+
+Event = NodeStarted | NodeLogged | NodeDone | NodeFailed | NodeSkipped | TrialsAdded
 Observer = Callable[[Event], None]

@@ -13,8 +13,8 @@ from typing import Any
 from orchestrator import index
 from orchestrator.context import START, WEIGHTS, load_input
 from orchestrator.errors import DataError, SweepError
-from orchestrator.frontier import needed
 from orchestrator.inputs import Part
+from orchestrator.needs import needed
 from orchestrator.node import InputRef, Node
 from orchestrator.plan import Plan
 from orchestrator.provenance import provenance

@@ -10,13 +10,15 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped, Observer
+from orchestrator.adaptive import Seeds
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
 from orchestrator.index import arrived, batches, known
 from orchestrator.leases import Leases
+from orchestrator.needs import heights, needed
 from orchestrator.node import Node
 from orchestrator.store import Failure, Outcome
 
@@ -82,13 +84,14 @@ class Frontier:
         self._batches = batches(self.leases.store)
         self._arrived: dict[str, Outcome] = {}
         self.done.update(known(self.leases.store, self.plan.nodes))  # what came in since the caller looked
-        self._needed = needed(self.plan, self.done)
-        self._open = set(self._needed)
+        self._ended: set[str] = set()  # failed or skipped
+        self._seeds = Seeds(self.plan, self.done, self._ended)
+        self._open: set[str] = set()
         self._order = {key: position for position, key in enumerate(self.plan.nodes)}
         self._children: dict[str, list[str]] = defaultdict(list)
         self._waiting: dict[str, int] = {}
         self._heap: list[tuple[int, int, int, str]] = []
-        self._heights = self._measure_heights()
+        self._heights = heights(self.plan)
         self._siblings: dict[str, list[str]] = defaultdict(list)
         self._kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
         self._alike: dict[str | None, dict[str, None]] = defaultdict(dict)
@@ -98,7 +101,14 @@ class Frontier:
         self._looked = 0.0
         self._costs: dict[tuple[str, str], _Cost] = defaultdict(_Cost)
         self._attempts: dict[str, int] = defaultdict(int)
-        for key in (key for key in self.plan.nodes if key in self._needed):
+        self._take_up(self._seeds.wanted)
+
+    def _take_up(self, trials: Iterable[int]) -> frozenset[str]:
+        """Open what trials need that is not there; returns it."""
+        left = needed(self.plan, self.done, [self.plan.trials[index] for index in trials])
+        fresh = left - self._open - self._ended
+        self._open |= fresh
+        for key in sorted(fresh, key=self._order.__getitem__):
             self._siblings[self.plan.nodes[key].siblings].append(key)
             behind = {ref.key for ref in self.plan.nodes[key].inputs.values()} - self.done.keys()
             self._waiting[key] = len(behind)
@@ -106,6 +116,7 @@ class Frontier:
                 self._children[parent].append(key)
             if not behind:
                 self._make_ready(key)
+        return fresh
 
     @property
     def finished(self) -> bool:
@@ -135,10 +146,13 @@ class Frontier:
             self._finish(event.key, event.outcome)
         elif isinstance(event, NodeFailed):
             self.failures[event.key] = event.failure
+            self._ended.add(event.key)
             self._close(event.key)
         self._tell(event)
         if isinstance(event, NodeFailed):
             self._skip_dependants(event.key, event.key)
+        if isinstance(event, NodeDone | NodeFailed):
+            self._grow(event.key)
 
     def lost(self, group: Group, error: str) -> None:
         """The worker of `group` has ended: what it had committed counts, the rest is tried again."""
@@ -224,6 +238,7 @@ class Frontier:
             if outcome := self._arrived.pop(key, None) or store.outcome(key):
                 self._finish(key, outcome)
                 self._tell(NodeDone(key, outcome, time.time()))
+                self._grow(key)
 
     def _look_elsewhere(self) -> None:
         """Take what other drivers have finished; try to lease what they left."""
@@ -252,30 +267,24 @@ class Frontier:
         self._open.discard(key)
         self.leases.release(key)
 
+    def _grow(self, key: str) -> None:
+        """Take up the trials that adaptive seeds ask for now that a node has ended."""
+        added = self._seeds.after(key)
+        if not added:
+            return
+        fresh = self._take_up(added)
+        self._tell(TrialsAdded(tuple(added), fresh, time.time()))
+        for item in fresh:  # a failed input will not come
+            behind = [ref.key for ref in self.plan.nodes[item].inputs.values() if ref.key in self._ended]
+            if behind and item in self._open:
+                self._skip_dependants(behind[0], self.skipped.get(behind[0], behind[0]))
+                self._grow(item)
+
     def _skip_dependants(self, key: str, because: str) -> None:
         for child in self._children[key]:
             if child in self._open:
                 self._open.discard(child)
+                self._ended.add(child)
                 self.skipped[child] = because
                 self._tell(NodeSkipped(child, because, time.time()))
                 self._skip_dependants(child, because)
-
-    def _measure_heights(self) -> Mapping[str, int]:
-        """How many stages still follow each node, at most: what starts the longest chains goes first."""
-        heights: dict[str, int] = dict.fromkeys(self.plan.nodes, 0)
-        for key in reversed([*self.plan.nodes]):
-            for ref in self.plan.nodes[key].inputs.values():
-                heights[ref.key] = max(heights[ref.key], heights[key] + 1)
-        return heights
-
-
-def needed(plan: Plan, done: Mapping[str, Outcome]) -> frozenset[str]:
-    """What is left to compute: unfinished targets, and what they need that is not finished either."""
-    left = {trial.nodes[name] for trial in plan.trials for name in trial.targets}
-    found: set[str] = set()
-    while left:
-        key = left.pop()
-        if key not in done and key not in found:
-            found.add(key)
-            left.update(ref.key for ref in plan.nodes[key].inputs.values())
-    return frozenset(found)

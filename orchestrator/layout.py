@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchestrator.levels import level_text, short_names
 from orchestrator.notation import NOTHING, SENTENCES, cell_text, metric_label, published_text
-from orchestrator.record import level_text, short_names
 
 if TYPE_CHECKING:
     from orchestrator.store import Scalar

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.levels import level_text
 from orchestrator.provenance import provenance
-from orchestrator.record import level_text
 
 if TYPE_CHECKING:
     from orchestrator.plan import PlannedTrial

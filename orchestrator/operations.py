@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.adaptive import Seeds
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted, TrialsAdded
+from orchestrator.levels import level_text, short_names
 from orchestrator.naming import MAX_PARAM, MAX_TAG, common_levels, finished_with, flattened, mlflow_name
-from orchestrator.record import level_text, short_names
 from orchestrator.spool import Operation
 from orchestrator.store import Outcome
 
@@ -62,6 +63,7 @@ class Runs:
     _outcomes: dict[str, Outcome] = field(default_factory=dict, init=False)
     _failed: dict[str, str] = field(default_factory=dict, init=False)  # node key -> why
     _left: list[int] = field(default_factory=list, init=False)  # per trial, targets that are neither done nor failed
+    _wanted: set[int] = field(default_factory=set, init=False)  # the trials that are part of the sweep so far
     _open: dict[str, None] = field(default_factory=dict, init=False)  # keys of runs that were begun and not ended
     _began: bool = field(default=False, init=False)
     _any_failed: bool = field(default=False, init=False)
@@ -69,6 +71,7 @@ class Runs:
     def __post_init__(self) -> None:
         self._outcomes = {key: self.done[key] for key in self.plan.nodes if key in self.done}
         self._left = [len(targets - self._outcomes.keys()) for targets in self._targets]
+        self._wanted = Seeds(self.plan, self._outcomes).wanted
 
     @cached_property
     def _targets(self) -> list[frozenset[str]]:
@@ -86,22 +89,28 @@ class Runs:
     @property
     def complete(self) -> bool:
         """Whether MLflow has all trials and nothing will come."""
-        return all(self._is_recorded(trial) for trial in self.plan.trials)
+        return all(self._is_recorded(self.plan.trials[index]) for index in self._wanted)
 
     def _is_recorded(self, trial: PlannedTrial) -> bool:
         return self.recorded.get(trial.key) == finished_with(trial)
 
     def begin(self) -> Iterator[Operation]:
         """The trials that need nothing more, unless MLflow has them."""
-        for index, trial in enumerate(self.plan.trials):
-            if self._left[index] == 0 and not self._is_recorded(trial):
-                outcomes = [self._outcomes[key] for key in self._targets[index]]
-                yield from self._end_trial(index, max(_finished(item, self.time) for item in outcomes))
+        yield from self._finished_before(sorted(self._wanted))
+
+    def _finished_before(self, trials: Iterable[int]) -> Iterator[Operation]:
+        for index in trials:
+            if self._left[index] == 0 and not self._is_recorded(self.plan.trials[index]):
+                outcomes = [self._outcomes[key] for key in self._targets[index] if key in self._outcomes]
+                yield from self._end_trial(index, max((_finished(it, self.time) for it in outcomes), default=self.time))
 
     def take(self, event: Event) -> Iterator[Operation]:
         """What an event changes."""
         if isinstance(event, NodeLogged):
             yield from self._log(event)
+        elif isinstance(event, TrialsAdded):
+            self._wanted.update(event.trials)
+            yield from self._finished_before(event.trials)
         elif isinstance(event, NodeStarted):
             users = self.plan.uses(event.key)
             if len(users) == 1 and self._left[users[0]]:
@@ -115,7 +124,7 @@ class Runs:
         for key in cut:
             yield self._end(key, "KILLED", time)
         if self._began:
-            missing = any(left > 0 for left in self._left)
+            missing = any(self._left[index] > 0 for index in self._wanted)
             yield self._end(self.parent, "KILLED" if missing else "FAILED" if self._any_failed else "FINISHED", time)
 
     def _close_node(self, event: NodeDone | NodeFailed | NodeSkipped) -> Iterator[Operation]:
@@ -131,7 +140,7 @@ class Runs:
         for index in self.plan.uses(key):
             if key in self._targets[index]:
                 self._left[index] -= 1
-                if self._left[index] == 0:
+                if self._left[index] == 0 and index in self._wanted:
                     yield from self._end_trial(index, event.time)
 
     def _log(self, event: NodeLogged) -> Iterator[Operation]:

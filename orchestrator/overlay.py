@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.axes import Axis, identity
+from orchestrator.axes import SEED, Axis, identity
 from orchestrator.errors import allowed
 from orchestrator.paths import Path, clash, copied, set_path, split
 from orchestrator.problems import SET, Problems, dotted
@@ -109,7 +109,7 @@ class _Overlay:
 
     def _axis(self, name: str, value: Any, source: Place) -> None:
         levels = self.declared.get(name)
-        if isinstance(levels, Mapping) and not isinstance(value, Mapping):
+        if isinstance(levels, Mapping) and not isinstance(value, Mapping) and name != SEED:
             self._pick(name, levels, value if isinstance(value, list) else [value], source)
             return
         scalar = not isinstance(value, Mapping | list)

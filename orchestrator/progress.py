@@ -6,11 +6,11 @@ import json
 import os
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted, TrialsAdded
 from orchestrator.tally import Left, Running, Tally
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ NAMES = {
     NodeDone: "node_done",
     NodeFailed: "node_failed",
     NodeSkipped: "node_skipped",
+    TrialsAdded: "trials_added",
 }
 
 
@@ -39,12 +40,19 @@ class Progress:
         stream: Where to show it.
         mode: "auto" is a live view on a terminal and plain lines elsewhere.
         packing: How the run is spread over the machine, said first; empty where there is nothing to do.
+        wanted: The trials that adaptive seeds ask for so far; None for all of the plan.
     """
 
     def __init__(
-        self, plan: Plan, needed: Iterable[str], stream: TextIO, mode: Mode = "auto", packing: str = ""
+        self,
+        plan: Plan,
+        needed: Iterable[str],
+        stream: TextIO,
+        mode: Mode = "auto",
+        packing: str = "",
+        wanted: Collection[int] | None = None,
     ) -> None:
-        self.tally = Tally(plan, needed, time.time())
+        self.tally = Tally(plan, needed, time.time(), wanted)
         self._name, self._stream = plan.spec.record_name, stream
         self._mode: Mode = ("live" if stream.isatty() else "plain") if mode == "auto" else mode
         self._packing = packing
@@ -135,6 +143,8 @@ class Progress:
 
 
 def _event_fields(event: Event, tally: Tally) -> dict[str, Any]:
+    if isinstance(event, TrialsAdded):
+        return {"trials": list(event.trials), "nodes": len(event.nodes)}
     fields: dict[str, Any] = {"key": event.key, "node": tally.label(event.key)}
     match event:
         case NodeStarted():

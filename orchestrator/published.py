@@ -15,7 +15,8 @@ from pathlib import Path
 
 from orchestrator import statistics
 from orchestrator.errors import NotFound, Problem, SpecError, Where, allowed
-from orchestrator.record import AXIS, level_text, short_names
+from orchestrator.levels import level_text, short_names
+from orchestrator.record import AXIS
 from orchestrator.store import Scalar
 
 FIELDS = ("metric", "value", "spread", "statistic", "n")

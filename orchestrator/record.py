@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,7 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow
 
+from orchestrator.adaptive import Seeds
+from orchestrator.axes import SEED
 from orchestrator.errors import NotFound, StoreError
+from orchestrator.levels import level_array, level_text, level_type, short_names
 from orchestrator.store import Outcome, Scalar, write_atomically
 
 if TYPE_CHECKING:
@@ -28,23 +30,27 @@ if TYPE_CHECKING:
 SCHEMA = "1"
 AXIS = "axis."
 METRIC = "metric."
-SEED = "seed"
+ADAPTIVE = "meta.seeds"  # how many seeds the combination has, where a rule decides it
 PROVENANCE = ("host", "device", "torch", "commit", "array")
-_INT64 = range(-(2**63), 2**63)
 
 
 def rows(plan: Plan, outcomes: Mapping[str, Outcome], failures: Mapping[str, Failure]) -> pyarrow.Table:
-    """One row per planned trial, in plan order.
+    """One row per planned trial, in plan order; with adaptive seeds, per trial that they ask for so far.
 
     A metric is reported by the trial's targets; one of a diverged node keeps the value that was reported. A name that
     two stages report is `metric.<stage>.<NAME>`, one that two parts of a stage report `metric.<stage>.<part>.<NAME>`.
     """
+    seeds = Seeds(plan, outcomes, failures)
+    plan = seeds.plan_of_wanted()
     columns = _axis_columns(plan)
     columns.update(_metric_columns(plan, outcomes))
     states = [_status(plan, trial, outcomes, failures) for trial in plan.trials]
     columns["status"] = pyarrow.array([status for status, _ in states], pyarrow.string())
     columns["error"] = pyarrow.array([error for _, error in states], pyarrow.string())
     columns.update(_meta_columns(plan, outcomes))
+    if prefixes := seeds.prefixes():
+        columns[ADAPTIVE] = pyarrow.array([prefix.count for prefix in prefixes], pyarrow.int64())
+        columns["meta.seeds_why"] = _strings(prefix.why for prefix in prefixes)
     return pyarrow.table(columns)
 
 
@@ -96,39 +102,6 @@ def read(folder: Path) -> pyarrow.Table:
         raise StoreError(f"{path}: damaged ({error}); `sweep run` writes it again from the nodes") from error
 
 
-def level_text(label: Scalar) -> str:
-    """A level as YAML writes it; a whole number has no point, also in a column of floats.
-
-    Example:
-        >>> [level_text(label) for label in (None, True, 0.0, 5e-4, "none")]
-        ['null', 'true', '0', '0.0005', 'none']
-    """
-    if label is None or isinstance(label, bool):
-        return {None: "null", True: "true", False: "false"}[label]
-    if isinstance(label, float) and label.is_integer() and abs(label) < 1e15:
-        return str(int(label))
-    return str(label)
-
-
-def is_level(value: Scalar, label: Scalar) -> bool:
-    """Whether a value of an axis column is the level that a spec writes as `label`."""
-    if isinstance(value, str | bool) or isinstance(label, bool | str | None):
-        return level_text(value) == level_text(label)
-    return value == label
-
-
-def short_names(axes: Iterable[str]) -> dict[str, str]:
-    """Each axis' last dotted part where no other axis has the same, else its full name.
-
-    Example:
-        >>> short_names(["a.lr", "b.lr", "train.data.augment"])
-        {'a.lr': 'a.lr', 'b.lr': 'b.lr', 'train.data.augment': 'augment'}
-    """
-    names = list(axes)
-    last = Counter(name.rpartition(".")[2] for name in names)
-    return {name: name if last[name.rpartition(".")[2]] > 1 else name.rpartition(".")[2] for name in names}
-
-
 def axis_names(records: pyarrow.Table) -> list[str]:
     """The axes of a records table, in order."""
     return [name.removeprefix(AXIS) for name in records.column_names if name.startswith(AXIS)]
@@ -137,23 +110,6 @@ def axis_names(records: pyarrow.Table) -> list[str]:
 def metric_names(records: pyarrow.Table) -> list[str]:
     """The metrics of a records table, in order."""
     return [name.removeprefix(METRIC) for name in records.column_names if name.startswith(METRIC)]
-
-
-def level_type(labels: Sequence[Scalar]) -> pyarrow.DataType:
-    """The column type of an axis: of its labels where they agree, float64 for mixed numbers, else string."""
-    kinds = {type(label) for label in labels}
-    if kinds == {bool}:
-        return pyarrow.bool_()
-    if kinds == {int}:
-        return pyarrow.int64() if all(label in _INT64 for label in labels) else pyarrow.string()
-    return pyarrow.float64() if kinds and kinds <= {int, float} else pyarrow.string()
-
-
-def level_array(labels: Sequence[Scalar], of_type: pyarrow.DataType) -> pyarrow.Array:
-    """Labels as a column of the type that `level_type` gave; as text they are what `level_text` writes."""
-    if of_type == pyarrow.string():
-        return pyarrow.array([level_text(label) for label in labels], of_type)
-    return pyarrow.array(labels, of_type)
 
 
 _LONG = pyarrow.schema([("step", pyarrow.int64()), ("name", pyarrow.string()), ("value", pyarrow.float64())])

@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator import index, record
+from orchestrator import adaptive, index, record
 from orchestrator.events import Observer
-from orchestrator.frontier import Frontier, needed
+from orchestrator.frontier import Frontier
 from orchestrator.leases import Leases
+from orchestrator.needs import needed
 from orchestrator.plan import Plan
 from orchestrator.provenance import provenance
 from orchestrator.resources import Packing, Resources, pack
@@ -124,7 +125,7 @@ def write_records(plan: Plan, store: Store, done: dict[str, Outcome]) -> tuple[C
     rows = record.rows(plan, done, failures)
     record.write(folder, rows, plan.spec)
     histories = {key: table for key in plan.nodes if key in done and (table := store.history(key)) is not None}
-    record.write_curves(folder, record.curves(plan, histories), plan.spec)
+    record.write_curves(folder, record.curves(adaptive.wanted(plan, done, failures), histories), plan.spec)
     errors = Counter(error for error in rows.column("error").to_pylist() if error is not None)
     return Counter(rows.column("status").to_pylist()), errors
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator import overlay
+from orchestrator import adaptive, overlay
 from orchestrator.axes import Axis, Level, Scalar, read_axes
 from orchestrator.comparisons import (
     ClaimSpec,
@@ -134,6 +134,7 @@ def read(path: Path, scale: str | None = None, overrides: Mapping[str, Any] = Ma
         settings=tuple(left.settings),
         sources=left.sources,
     )
+    adaptive.note_conflicts(spec, problems)
     problems.stop()
     return spec
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 
 from orchestrator import published, statistics
+from orchestrator.axes import SEED
 from orchestrator.errors import NotFound, allowed
-from orchestrator.record import AXIS, METRIC, SEED, axis_names, level_array, level_type, metric_names
+from orchestrator.levels import level_array, level_type
+from orchestrator.record import AXIS, METRIC, axis_names, metric_names
 from orchestrator.store import Scalar
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted, TrialsAdded
+from orchestrator.levels import level_text, short_names
 from orchestrator.naming import common_levels
-from orchestrator.record import level_text, short_names
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
@@ -60,11 +60,12 @@ class Tally:
     """The state of one run of a plan.
 
     Args:
-        needed: The nodes that this run sets out to compute (`Frontier.needed`).
+        needed: The nodes that this run sets out to compute (`needs.needed`).
         time: When it began, unix seconds.
+        wanted: The trials that adaptive seeds ask for so far; None for all of the plan.
     """
 
-    def __init__(self, plan: Plan, needed: Iterable[str], time: float) -> None:
+    def __init__(self, plan: Plan, needed: Iterable[str], time: float, wanted: Collection[int] | None = None) -> None:
         self.plan, self.started = plan, time
         self.needed = frozenset(needed)
         self.running: dict[str, Running] = {}
@@ -73,15 +74,20 @@ class Tally:
         self.skipped: set[str] = set()
         self.executed = 0
         self.last_error: str | None = None
-        self.trials = len(plan.trials)
         self._targets = [frozenset(trial.nodes[name] for name in trial.targets) for trial in plan.trials]
         self._left = [len(targets & self.needed) for targets in self._targets]
-        self.trials_done = self._left.count(0)
+        self._wanted = set(range(len(plan.trials)) if wanted is None else wanted)
+        self.trials_done = sum(self._left[index] == 0 for index in self._wanted)
         self._durations: dict[str, Durations] = defaultdict(Durations)
         self._stages_left: dict[str, int] = defaultdict(int)
         for key in self.needed:
             self._stages_left[plan.nodes[key].stage] += 1
         self._short: Mapping[str, str] = short_names(plan.trials[0].trial.levels) if plan.trials else {}
+
+    @property
+    def trials(self) -> int:
+        """How many are wanted."""
+        return len(self._wanted)
 
     @property
     def waiting(self) -> int:
@@ -101,8 +107,20 @@ class Tally:
             running = self.running.setdefault(event.key, Running(self.label(event.key), stage, event.time))
             running.step = event.step
             running.values.update(event.values)
+        elif isinstance(event, TrialsAdded):
+            self._add(event)
         else:
             self._close(event)
+
+    def _add(self, event: TrialsAdded) -> None:
+        """Adaptive seeds: more trials, and the nodes that they lack."""
+        self.needed |= event.nodes
+        self._wanted.update(event.trials)
+        for key in event.nodes:
+            self._stages_left[self.plan.nodes[key].stage] += 1
+        for index in event.trials:
+            self._left[index] = len(self._targets[index] & (self.needed - self.done))
+            self.trials_done += self._left[index] == 0
 
     def _close(self, event: NodeDone | NodeFailed | NodeSkipped) -> None:
         key = event.key
@@ -127,7 +145,7 @@ class Tally:
         for index in self.plan.uses(key):
             if key in self._targets[index]:
                 self._left[index] -= 1
-                self.trials_done += self._left[index] == 0
+                self.trials_done += self._left[index] == 0 and index in self._wanted
 
     def label(self, key: str) -> str:
         """The stage and the levels that all trials with this node have in common."""

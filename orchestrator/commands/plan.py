@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import index
+from orchestrator.adaptive import wanted
 from orchestrator.commands.request import data_dir, planned, saved_spec, sweep_names
 from orchestrator.errors import SweepError
-from orchestrator.frontier import needed
+from orchestrator.needs import needed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
 from orchestrator.store import Outcome, Store
@@ -59,6 +60,7 @@ def _status_line(store: Store, name: str, data_dir: Path) -> str:
 
 def describe_plan(plan: Plan, done: Mapping[str, Outcome]) -> dict[str, Any]:
     """Per stage its nodes, their uses by trials, and how many are done; a stage's parts are counted one by one."""
+    plan = wanted(plan, done)
     todo = needed(plan, done)
     stages: dict[str, dict[str, int]] = {}
     for key, node in plan.nodes.items():

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import index
+from orchestrator.adaptive import Seeds
 from orchestrator.commands.plan import missing_data
 from orchestrator.commands.request import data_dir, planned
 from orchestrator.errors import DataError, SweepError
-from orchestrator.frontier import needed
+from orchestrator.needs import needed
 from orchestrator.plan import Plan
 from orchestrator.resources import Resources, refuse_unreachable
 from orchestrator.store import Store
@@ -50,7 +51,7 @@ def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
     done = index.known(store, plan.nodes)
     todo = needed(plan, done)
     packing = str(pack_plan(plan, done, resources)) if todo else ""
-    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing) as progress:
+    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing, Seeds(plan, done).wanted) as progress:
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":

@@ -12,8 +12,9 @@ import pytest
 
 from orchestrator import frontier as frontier_module
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped
-from orchestrator.frontier import ATTEMPTS, Arrays, Frontier, needed
+from orchestrator.frontier import ATTEMPTS, Arrays, Frontier
 from orchestrator.leases import Leases
+from orchestrator.needs import needed
 from orchestrator.node import InputRef, Node
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.store import Failure, Outcome, Store
@@ -26,7 +27,7 @@ def node(key: str, *parents: str, stage: str = "stage", siblings: str | None = N
 
 def plan(*nodes: Node, targets: str) -> Plan:
     trials = [PlannedTrial(SimpleNamespace(), target, {"stage": target}, ("stage",)) for target in targets.split()]  # pyright: ignore[reportArgumentType]
-    return Plan(SimpleNamespace(), tuple(trials), {item.key: item for item in nodes})  # pyright: ignore[reportArgumentType]
+    return Plan(SimpleNamespace(axes={}), tuple(trials), {item.key: item for item in nodes})  # pyright: ignore[reportArgumentType]
 
 
 def outcome(key: str, seconds: float = 0.001) -> Outcome:

@@ -13,7 +13,7 @@ import pandas
 import pyarrow
 import pytest
 
-from orchestrator import record
+from orchestrator import levels, record
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.plan import Node, Plan, PlannedTrial
 from orchestrator.space import Trial
@@ -70,7 +70,7 @@ def test_an_axis_has_the_type_of_its_labels(labels: list[Any], expected: pyarrow
     assert table.schema.field("axis.x").type == expected
     assert table["axis.x"].null_count == 0
     found = table["axis.x"].to_pylist()
-    assert all(record.is_level(value, label) for value, label in zip(found, labels, strict=True))
+    assert all(levels.is_level(value, label) for value, label in zip(found, labels, strict=True))
 
 
 def test_columns_in_order_and_types() -> None:
@@ -82,7 +82,7 @@ def test_columns_in_order_and_types() -> None:
     assert table.column_names == [
         "axis.train.optimizer.lr", "axis.seed", "metric.loss", "status", "error", "meta.trial", "meta.group",
         "meta.node.train", "meta.node.measure.loss", "meta.seconds", "meta.host", "meta.device", "meta.torch",
-        "meta.commit", "meta.finished",
+        "meta.commit", "meta.array", "meta.finished",
     ]  # fmt: skip
     assert not any(pyarrow.types.is_null(column.type) for column in table.columns)
     row = table.to_pylist()[0]
@@ -193,4 +193,4 @@ def test_curves_are_long_and_leave_out_what_was_not_logged(tmp_path: Path) -> No
 
 
 def test_short_names_stay_unambiguous() -> None:
-    assert record.short_names(["fit.lr", "lr"]) == {"fit.lr": "fit.lr", "lr": "lr"}
+    assert levels.short_names(["fit.lr", "lr"]) == {"fit.lr": "fit.lr", "lr": "lr"}
