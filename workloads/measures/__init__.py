@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workloads.measures import accuracy, norms
+from workloads.measures import accuracy, margins, norms, paths
 from workloads.measures.registry import MEASURES, Measure, MeasureEntry
 
-__all__ = ["MEASURES", "Measure", "MeasureEntry", "accuracy", "norms"]
+__all__ = ["MEASURES", "Measure", "MeasureEntry", "accuracy", "margins", "norms", "paths"]
