@@ -71,6 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PackageError as error:
         print(error, file=sys.stderr)
         return 2
+    except OSError as error:  # a full disk, a folder that went away
+        print(f"{error}; what is finished is kept; the same command goes on", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what is finished is kept; the same command goes on", file=sys.stderr)
         return 130

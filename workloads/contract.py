@@ -9,6 +9,7 @@ It may also define
     split(config)                    name -> config, where one stage is several independent nodes
     array_key(config)                text that nodes share which can be computed together, or None
     run_array(jobs, hardware)        computes such nodes together; yields each as it ends
+    work(config, inputs)             how much it is to compute (`workloads.work.Work`), for forecasts; None if unknown
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 if TYPE_CHECKING:
     import numpy
     import torch
+
+    from workloads.work import Work
 
 SHIPPED = ("train", "measure")
 
@@ -167,6 +170,10 @@ class Context(Protocol):
         """One row of the history; shown live. Never waits."""
         ...
 
+    def log_artifact(self, name: str, content: bytes | str | Path) -> None:
+        """Keep a text, bytes or a copy of a file with the node, as `name` (`plots/loss.png`); shown in MLflow."""
+        ...
+
     def save(self, state: Callable[[], Checkpoint]) -> None:
         """Offer a state that agrees with what was logged so far; it is asked for and kept about once a minute."""
         ...
@@ -244,6 +251,7 @@ class Workload:
     split: Callable[[Any], Mapping[str, Config]] | None
     array_key: Callable[[Any], str | None] = lambda config: None
     run_array: Callable[[Sequence[Job], Hardware], Iterator[Ended]] | None = None
+    work: Callable[[Any, Mapping[str, Config]], Work | None] = lambda config, inputs: None
 
     @property
     def module(self) -> str:
@@ -275,6 +283,7 @@ def load_workload(name: str) -> Workload:
         split=getattr(module, "split", None),
         array_key=getattr(module, "array_key", lambda config: None),
         run_array=getattr(module, "run_array", None),
+        work=getattr(module, "work", lambda config, inputs: None),
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from workloads.contract import Config, Context, Result
 from workloads.datasets import Dataset
 from workloads.measures import MeasureEntry
+from workloads.work import Work
 
 if TYPE_CHECKING:
     from workloads.measures.snapshot import Snapshot
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 class MeasureConfig(Config):
     """Which measures of which stage's network, on which data."""
 
-    from_: str = Field(alias="from", description="The stage whose network is measured.")
+    from_: str | Mapping[str, str] = Field(
+        alias="from", description="The stage whose network is measured; {first: ..., second: ...} for comparisons."
+    )
     data: Dataset | None = Field(default=None, description="Default: that of the input, without corruption.")
     measures: tuple[MeasureEntry, ...] = Field(min_length=1, description="Names, or {name: ..., option: ...}.")
     threads: int = Field(default=1, gt=0, description="CPU threads; they change the rounding, so they are in the key.")
@@ -34,17 +37,25 @@ class MeasureConfig(Config):
 
 
 def resolve(config: MeasureConfig, inputs: Mapping[str, Config]) -> MeasureConfig:
-    """The config with the data of its input, without corruption, where it names none.
+    """The config with the data of its inputs, without corruption, where it names none.
 
     Raises:
-        ValueError: the input trains on no data.
+        ValueError: a measure looks at other inputs than there are; the inputs train on no data, or on several.
     """
+    for entry in config.measures:
+        if {*entry.roles} - inputs.keys():
+            wanted = (
+                "STAGE" if entry.roles == ("input",) else "{" + ", ".join(f"{it}: STAGE" for it in entry.roles) + "}"
+            )
+            raise ValueError(f"from: {entry.name} wants `from: {wanted}`; it has {', '.join(inputs)}")
     if config.data is not None:
         return config
-    data = getattr(inputs["input"], "data", None)
-    if data is None:
+    found = [data.clean() for item in inputs.values() if (data := getattr(item, "data", None)) is not None]
+    if not found:
         raise ValueError("data: missing, and the stage it measures has none")
-    return config.model_copy(update={"data": data.clean()})
+    if any(data != found[0] for data in found):
+        raise ValueError("data: missing, and the stages it compares train on different data")
+    return config.model_copy(update={"data": found[0]})
 
 
 def split(config: MeasureConfig) -> Mapping[str, MeasureConfig]:
@@ -52,21 +63,40 @@ def split(config: MeasureConfig) -> Mapping[str, MeasureConfig]:
     return {entry.name: config.model_copy(update={"measures": (entry,)}) for entry in config.measures}
 
 
+def work(config: MeasureConfig, inputs: Mapping[str, Config]) -> Work | None:
+    """One look at every image by each measure; what a measure does beside that is for forecasts to learn."""
+    model = getattr(inputs.get("input"), "model", None)
+    images = None if config.data is None else config.data.images()
+    if model is None or images is None or config.data is None:
+        return None
+    size = model.size(config.data.SHAPE, config.data.CLASSES)
+    return Work(2.0 * size.multiply_adds * sum(images) * len(config.measures))
+
+
 def run(config: MeasureConfig, context: Context) -> Result:
     """Measure the input's network; siblings share the loaded snapshot."""
     import torch
 
+    from workloads.training.precision import multiplying
+
     torch.set_num_threads(config.threads)
     assert config.data is not None  # resolve() has seen to it
-    key = ("snapshot", context.inputs["input"].key, config.data, context.seed, config.threads)
-    snapshot: Snapshot = context.memo(key, lambda: _snapshot(config, context))
-    return Result(metrics={entry.name: entry(snapshot) for entry in config.measures})
+    with multiplying("fp32"):
+        values = {
+            entry.name: entry(*(_memoized(config, context, role) for role in entry.roles)) for entry in config.measures
+        }
+    return Result(metrics=values)
 
 
-def _snapshot(config: MeasureConfig, context: Context) -> Snapshot:
+def _memoized(config: MeasureConfig, context: Context, role: str) -> Snapshot:
+    key = ("snapshot", context.inputs[role].key, config.data, context.seed, config.threads)
+    return context.memo(key, lambda: _snapshot(config, context, role))
+
+
+def _snapshot(config: MeasureConfig, context: Context, role: str) -> Snapshot:
     from workloads.measures.snapshot import Snapshot
 
-    below = context.inputs["input"]
+    below = context.inputs[role]
     assert config.data is not None
     data = config.data.load(context.data_dir, context.seed)
     model = below.config.model.build(data.shape, data.classes)  # pyright: ignore[reportAttributeAccessIssue]

@@ -23,6 +23,7 @@ from workloads.optimizers import Optimizer
 from workloads.regularizers import Regularizer
 from workloads.schedules import Constant, Schedule
 from workloads.starts import FromStage, Initialization, Start
+from workloads.work import Work
 
 Precision = Literal["fp32", "tf32", "bf16", "fp64"]
 Positive = Annotated[int, Field(gt=0)]
@@ -97,6 +98,20 @@ def resolve(config: TrainConfig, inputs: Mapping[str, Config]) -> TrainConfig:
 def array_key(config: TrainConfig) -> str | None:
     """Trainings that differ in seed, start, rates and stop train together; those that change their data do not."""
     return None if any(event.alone for event in config.events) else kind(config)
+
+
+def work(config: TrainConfig, inputs: Mapping[str, Config]) -> Work | None:
+    """Forward and backward (twice the forward) of all epochs, each attack's too, and the looks at the stop."""
+    images = config.data.images()
+    if images is None or config.model is None:
+        return None
+    size = config.model.size(config.data.SHAPE, config.data.CLASSES)
+    stop = config.stop
+    at_most = stop.train_accuracy is not None or stop.loss is not None
+    passes = 3.0 * stop.epochs * (1 if config.adversary is None else 1 + config.adversary.steps)
+    passes += 1 + at_most * stop.epochs / stop.every
+    kept = 1 if isinstance(config.start, FromStage) else 2  # its weights, and its start's where it is its own
+    return Work(2.0 * size.multiply_adds * images[0] * passes, kept * size.numbers, at_most)
 
 
 def run(config: TrainConfig, context: Context) -> Result:

@@ -95,7 +95,7 @@ def curve(name: str, options: argparse.Namespace) -> float:
     model, batch = NETWORKS[name]
     first = slot(model, batch, options.device)
     torch.set_num_threads(1)
-    chosen = calibration.choose(first, max(SIZES), False, Hardware(options.device))
+    chosen = calibration.choose(first, max(SIZES), 2 * max(SIZES), False, Hardware(options.device))
     steps: dict[str, Step] = {}
     sizes: dict[str, int] = {}
     for size in SIZES:

@@ -48,6 +48,7 @@ class Here:
     inputs: Mapping[str, Finished] = field(default_factory=dict)
     rows: list[dict[str, float]] = field(default_factory=list)
     memos: dict[Hashable, Any] = field(default_factory=dict)
+    artifacts: dict[str, bytes | str | Path] = field(default_factory=dict)
     kept: tuple[Checkpoint, int] | None = None
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
@@ -55,6 +56,9 @@ class Here:
 
     def log(self, step: int, **values: float) -> None:
         self.rows.append({"step": step, **values})
+
+    def log_artifact(self, name: str, content: bytes | str | Path) -> None:
+        self.artifacts[name] = content
 
     def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
         if key not in self.memos:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -71,13 +72,28 @@ def equal(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor])
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def snapshot(model: str) -> Snapshot:
+@cache
+def trained(model: str) -> tuple[TrainConfig, Result]:
     made = recipe(model)
-    result = train.run(made, Here())
+    return made, train.run(made, Here())
+
+
+def snapshot(model: str) -> Snapshot:
+    made, result = trained(model)
     data = made.data.clean().load(Path(), 0)
     network = SMALL[model].build(data.shape, data.classes)
     network.load_state_dict(state(result))
     return Snapshot(network.eval().requires_grad_(False), Finished(made, result).start(), data, "cpu")
+
+
+def look(entry: MeasureEntry, at: Snapshot) -> float:
+    """Measures that compare networks compare this one with itself."""
+    return entry(*[at] * len(entry.roles))
+
+
+BY_ROLES: dict[tuple[str, ...], list[str]] = {}
+for measure_name, found_measure in MEASURES.items():
+    BY_ROLES.setdefault(found_measure.roles, []).append(measure_name)
 
 
 # --- measures -------------------------------------------------------------------------------------------------------
@@ -90,13 +106,13 @@ def test_a_measure_is_finite_repeatable_and_changes_nothing(name: str, model: st
     weights = {key: tensor.clone() for key, tensor in looked_at.model.state_dict().items()}
     images = looked_at.data.train_x.clone(), looked_at.data.test_x.clone()
     entry = MeasureEntry.model_validate(name)
-    value = entry(looked_at)
+    value = look(entry, looked_at)
     assert isinstance(value, float)
     assert math.isfinite(value)
-    assert entry(looked_at) == value
+    assert look(entry, looked_at) == value
     for other in MEASURES:  # what other measures looked at first does not matter
-        MeasureEntry.model_validate(other)(looked_at)
-    assert entry(snapshot(model)) == value
+        look(MeasureEntry.model_validate(other), looked_at)
+    assert look(entry, snapshot(model)) == value
     assert equal(looked_at.model.state_dict(), weights)
     assert torch.equal(looked_at.data.train_x, images[0])
     assert torch.equal(looked_at.data.test_x, images[1])
@@ -232,10 +248,14 @@ def test_going_on_carries_buffers_over_and_leaves_its_input_alone(model: str):
         assert equal(state(first), before)
 
 
-def test_measuring_one_by_one_or_together_is_the_same():
-    made = recipe("resnet18")
-    inputs = {"input": Finished(made, train.run(made, Here()))}
-    asked = measure.resolve(MeasureConfig(**{"from": "input", "measures": tuple(MEASURES)}), {"input": made})
+@pytest.mark.parametrize("roles", BY_ROLES)
+def test_measuring_one_by_one_or_together_is_the_same(roles: tuple[str, ...]):
+    made, result = trained("resnet18")
+    inputs = {role: Finished(made, result) for role in roles}
+    named = "input" if roles == ("input",) else {role: role for role in roles}
+    asked = measure.resolve(
+        MeasureConfig(**{"from": named, "measures": tuple(BY_ROLES[roles])}), dict.fromkeys(roles, made)
+    )
     assert asked.data == made.data.clean()
     together = measure.run(asked, Here(inputs=inputs)).metrics
     alone = [measure.run(part, Here(inputs=inputs)).metrics for part in measure.split(asked).values()]
@@ -256,9 +276,10 @@ on = train.TrainConfig.model_validate_json(json.dumps({
     "data": {"name": "cifar10"}, "start": {"from": "start"}, "optimizer": {"name": "sgd", "lr": 0.1},
     "schedule": {"name": "multistep", "milestones": [1]}, "stop": {"epochs": 3}}))
 on = train.resolve(on, {"start": fit})
-look = measure.MeasureConfig.model_validate_json(json.dumps({"from": "input", "measures": list(MEASURES)}))
-parts = measure.split(measure.resolve(look, {"input": on}))
-for name, part in parts.items():
+for name, found in MEASURES.items():
+    named = "input" if found.roles == ("input",) else {role: role for role in found.roles}
+    look = measure.MeasureConfig.model_validate_json(json.dumps({"from": named, "measures": [name]}))
+    part = measure.split(measure.resolve(look, dict.fromkeys(found.roles, on)))[name]
     part.model_dump_json(by_alias=True), part.measures[0].part_version
 for data in (CIFAR10(), CIFAR100(), MNIST(), Digits()):
     data.fingerprint(pathlib.Path()), data.missing(pathlib.Path("nowhere"))

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workloads.alone import checkpoints, tensors
+from workloads.alone import artifacts, checkpoints, tensors
 from workloads.alone.package import START, WEIGHTS, Finished, PackageError, parse, verified
 from workloads.contract import Checkpoint, Config
 
@@ -126,6 +126,8 @@ class PackagedContext:
         if not self.began:
             self.began = time.time()
             self._since = self._kept = time.monotonic()
+            if not (self.folder / checkpoints.NAME).exists():
+                artifacts.forget(self.folder)
 
     def generator(self, purpose: str, step: int = 0) -> torch.Generator:
         from workloads.streams import generator
@@ -136,6 +138,10 @@ class PackagedContext:
     def log(self, step: int, **values: float) -> None:
         self.enter()
         self.history.append({"step": step, **{name: float(value) for name, value in values.items()}})
+
+    def log_artifact(self, name: str, content: bytes | str | Path) -> None:
+        self.enter()
+        artifacts.keep(self.folder, name, content)
 
     def save(self, state: Callable[[], Checkpoint]) -> None:
         """Keep the state about once a minute, and when there is no time for as much again: then stop.

@@ -22,6 +22,7 @@ from workloads.contract import Config, DatasetConfig, Workload, load_workload, w
 FORMAT = 1
 NODES, RESULT, HISTORY = "nodes.json", "result.json", "history.json"
 WEIGHTS, START, ARRAYS = "weights.safetensors", "start.safetensors", "arrays.npz"
+ARTIFACTS = "artifacts.zip"
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
@@ -92,7 +93,9 @@ class Finished(Record):
     seed: int
     metrics: dict[str, Number]
     start: str | None = Field(pattern=r"^[0-9a-f]{40}(\.start)?$")
-    files: dict[Literal["weights.safetensors", "start.safetensors", "arrays.npz", "history.json"], str]
+    files: dict[
+        Literal["weights.safetensors", "start.safetensors", "arrays.npz", "history.json", "artifacts.zip"], str
+    ]
 
 
 class Computed(Finished):

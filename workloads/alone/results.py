@@ -1,7 +1,8 @@
 """What a run leaves in OUT: results, failures, checkpoints. All is written under a temporary name, synced and renamed.
 
 OUT/nodes.json              the package's, so that OUT says by itself what its results are results of
-OUT/nodes/KEY/              result.json, weights.safetensors, start.safetensors, arrays.npz, history.json as it has them
+OUT/nodes/KEY/              result.json, weights.safetensors, start.safetensors, arrays.npz, history.json and
+                            artifacts.zip as it has them
 OUT/failed/KEY.json         why a node has no result
 OUT/work/KEY/               the checkpoint of a node under way
 OUT/measured.json           how fast arrays of which size were on this machine
@@ -23,9 +24,10 @@ from typing import Any
 
 from pydantic import ConfigDict, TypeAdapter
 
-from workloads.alone import tensors
+from workloads.alone import artifacts, tensors
 from workloads.alone.package import (
     ARRAYS,
+    ARTIFACTS,
     HISTORY,
     NODES,
     RESULT,
@@ -81,14 +83,21 @@ class Results:
         """Alone in the folder: another run would write the same checkpoints.
 
         Raises:
-            PackageError: another one is at work there.
+            PackageError: another one is at work there, or the folder cannot be written.
         """
-        with open(self.folder / ".lock", "w") as file:
+        lock = self.folder / ".lock"
+        try:
+            file = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise PackageError(f"{lock}: {error.strerror or error}") from error
+        try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise PackageError(f"{self.folder}: another run is at work there") from None
             yield
+        finally:
+            os.close(file)
 
     def node(self, key: str) -> Path:
         return self.folder / "nodes" / key
@@ -115,7 +124,7 @@ class Results:
         temporary.mkdir(parents=True)
         try:
             files = {}
-            for name, write in _writers(result, history).items():
+            for name, write in _writers(result, history, artifacts.kept(self.work(computed.key))).items():
                 write(temporary / name)
                 files[name] = _sync_and_hash(temporary / name)
             computed = computed.model_copy(update={"files": files})
@@ -184,7 +193,9 @@ def _write_bytes(content: bytes, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _writers(result: Result, history: Sequence[Mapping[str, float]]) -> dict[str, Writer]:
+def _writers(
+    result: Result, history: Sequence[Mapping[str, float]], kept: dict[str, Path]
+) -> dict[str, Writer]:
     """What to write for a result, by file name."""
     writers: dict[str, Writer] = {}
     if result.weights is not None:
@@ -195,6 +206,8 @@ def _writers(result: Result, history: Sequence[Mapping[str, float]]) -> dict[str
         writers[ARRAYS] = partial(_write_arrays, result.arrays)
     if history:
         writers[HISTORY] = partial(_write_history, history)
+    if kept:
+        writers[ARTIFACTS] = partial(artifacts.pack, kept)
     return writers
 
 

@@ -7,7 +7,8 @@ however large an array it is, and costs neither a wait for the host nor a genera
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -31,16 +32,32 @@ def mix(keys: Tensor, counter: Tensor) -> Tensor:
     return z ^ _shifted(z, 31)
 
 
-def _bits(keys: Tensor, count: int) -> Tensor:
-    """(S, count): each key's first `count` draws."""
-    return mix(keys[:, None], torch.arange(count, device=keys.device))
+def _bits(keys: Tensor, count: int, first: int = 0) -> Tensor:
+    """(S, count): each key's `count` draws from the one numbered `first` on."""
+    return mix(keys[:, None], torch.arange(first, first + count, device=keys.device))
 
 
-def uniform(keys: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:
+def uniform(keys: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32, first: int = 0) -> Tensor:
     """(S,) keys -> (S, *shape), uniform on [0, 1): multiples of 2^-24, in float64 of 2^-53."""
     digits = 53 if dtype == torch.float64 else 24
-    drawn = _shifted(_bits(keys, math.prod(shape)), 64 - digits).to(dtype) * 2.0**-digits
+    drawn = _shifted(_bits(keys, math.prod(shape), first), 64 - digits).to(dtype) * 2.0**-digits
     return drawn.view(len(keys), *shape)
+
+
+@cache
+def opaque_uniform() -> Callable[[Tensor, Sequence[int], torch.dtype, int], Tensor]:
+    """`uniform` as an operator that compiled code calls: Inductor folds products that must wrap, and overflows."""
+
+    def drawn(keys: Tensor, shape: Sequence[int], dtype: torch.dtype, first: int) -> Tensor:
+        return uniform(keys, shape, dtype, first)
+
+    def shaped(keys: Tensor, shape: Sequence[int], dtype: torch.dtype, first: int) -> Tensor:
+        return keys.new_empty((len(keys), *shape), dtype=dtype)
+
+    schema = "(Tensor keys, SymInt[] shape, ScalarType dtype, SymInt first) -> Tensor"
+    operator = torch.library.custom_op("workloads::uniform", drawn, mutates_args=(), schema=schema)
+    operator.register_fake(shaped)
+    return operator
 
 
 def normal(keys: Tensor, shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Tensor:

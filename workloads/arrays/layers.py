@@ -6,14 +6,13 @@ keeps them until the next forward pass. Layers without parameters that treat eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workloads.arrays import counter
 from workloads.models.layers import Bias, Concatenate, Polynomial, Scale, ZeroChannels
 
 SAME = (nn.ReLU, nn.ReLU6, nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Identity, Polynomial)
@@ -100,13 +99,13 @@ class DropoutArray(Twin):
     def __init__(self, layer: nn.Dropout, size: int) -> None:
         super().__init__(size)
         self.rate = layer.p
-        self.keys: Callable[[], Tensor] = lambda: torch.zeros(size, dtype=torch.int64)
+        self.uniform: Callable[[Sequence[int]], Tensor]  # of the network that the layer is in
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
         shape = x.shape[1:] if x.dim() == 3 else (x.shape[0], x.shape[1] // self.size, *x.shape[2:])
-        kept = counter.uniform(self.keys(), shape, x.dtype) >= self.rate
+        kept = self.uniform(shape) >= self.rate
         if x.dim() == 4:
             kept = kept.transpose(0, 1).flatten(1, 2)
         return x * kept / (1 - self.rate)

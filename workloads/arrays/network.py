@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -46,6 +47,7 @@ class Network:
         weights: (S, P), requires grad; row s is network s.
         buffers: Batch norm's running statistics by name, (S, C) each, and its counters (S,).
         steps: (S,) int64, training steps each network has made; moves the streams inside a step along.
+        first: How many images of the step's batch are before those that go through now.
     """
 
     def __init__(self, build: Callable[[], nn.Module], size: int, device: str, dtype: torch.dtype) -> None:
@@ -59,6 +61,8 @@ class Network:
             for name, item in model.named_buffers()
         }
         self.steps = torch.zeros(size, dtype=torch.int64, device=device)
+        self.first = 0
+        self._draw: Callable[[Tensor, Sequence[int], torch.dtype, int], Tensor] = counter.uniform
         self._twin = twin(model, size)
         self._bind_buffers()
 
@@ -77,15 +81,23 @@ class Network:
                     name: self.buffers[f"{path}.{name}" if path else name] for name in ("running_mean", "running_var")
                 }
             elif isinstance(module, DropoutArray):
-                self._streams[f"dropout:{path}"] = torch.zeros(self.size, dtype=torch.int64, device=self.device)
-                module.keys = self._keys(f"dropout:{path}")
-
-    def _keys(self, purpose: str) -> Callable[[], Tensor]:
-        return lambda: counter.mix(self._streams[purpose], self.steps)
+                self.open_stream(f"dropout:{path}")
+                module.uniform = partial(self.uniform, f"dropout:{path}")
 
     def keys(self, purpose: str) -> Tensor:
         """(S,): each network's key for what it draws in this step for `purpose`."""
         return counter.mix(self._streams[purpose], self.steps)
+
+    def uniform(self, purpose: str, shape: Sequence[int]) -> Tensor:
+        """(S, *shape), uniform on [0, 1): each network's draws in this step for images (images, ...) of its batch.
+
+        An image's draws depend on its place in the batch, not on the block of it that goes through at once.
+        """
+        return self._draw(self.keys(purpose), shape, self.dtype, self.first * math.prod(shape[1:]))
+
+    def draw_opaquely(self) -> None:
+        """Let what is compiled from now on call for its draws as for an operator of torch."""
+        self._draw = counter.opaque_uniform()
 
     def open_stream(self, purpose: str) -> None:
         """Make `keys(purpose)` known, before slots are filled."""
@@ -98,6 +110,11 @@ class Network:
         for (parts, local), part in zip(self._taps, stacked.split(sizes, 1), strict=True):
             parts[local] = part
         return self._twin(x)
+
+    @property
+    def has_layouts(self) -> bool:
+        """Whether `arrange` changes anything."""
+        return any(isinstance(module, Conv2dArray) for module in self._twin.modules())
 
     def arrange(self, channels_last: bool) -> None:
         """Whether feature maps have their channels innermost in memory, as kernels are stored, or outermost."""

@@ -34,6 +34,8 @@ class CIFAR10(ImageData):
     """60,000 colour images of 32x32 in 10 classes, 10,000 of them to test on. Krizhevsky 2009."""
 
     name: Literal["cifar10"] = "cifar10"
+    SIZES: ClassVar[tuple[int, int]] = (50_000, 10_000)
+    SHAPE: ClassVar[tuple[int, int, int]] = (3, 32, 32)
     MEAN: ClassVar[tuple[float, ...]] = (0.4914, 0.4822, 0.4465)
     STD: ClassVar[tuple[float, ...]] = (0.2023, 0.1994, 0.2010)
 
@@ -55,6 +57,8 @@ class CIFAR100(ImageData):
 
     name: Literal["cifar100"] = "cifar100"
     CLASSES: ClassVar[int] = 100
+    SIZES: ClassVar[tuple[int, int]] = (50_000, 10_000)
+    SHAPE: ClassVar[tuple[int, int, int]] = (3, 32, 32)
     MEAN: ClassVar[tuple[float, ...]] = (0.5071, 0.4865, 0.4409)
     STD: ClassVar[tuple[float, ...]] = (0.2673, 0.2564, 0.2762)
 

@@ -18,6 +18,8 @@ class Digits(ImageData):
     """1,797 images of 8x8 pixels in 16 grey levels; 1,200 to train on and 597 to test on, always the same."""
 
     name: Literal["digits"] = "digits"
+    SIZES: ClassVar[tuple[int, int]] = (TRAIN, 597)
+    SHAPE: ClassVar[tuple[int, int, int]] = (1, 8, 8)
     MEAN: ClassVar[tuple[float, ...]] = (0.3056,)
     STD: ClassVar[tuple[float, ...]] = (0.3756,)
 

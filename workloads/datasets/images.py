@@ -71,6 +71,8 @@ class ImageData(DatasetConfig):
 
     ARRAYABLE: ClassVar[frozenset[str]] = frozenset({"labels", "zero_out"})
     CLASSES: ClassVar[int] = 10
+    SIZES: ClassVar[tuple[int, int] | None] = None  # images to train on and to test on, where they are published
+    SHAPE: ClassVar[tuple[int, int, int]]
     MEAN: ClassVar[tuple[float, ...]]
     STD: ClassVar[tuple[float, ...]]
 
@@ -84,6 +86,13 @@ class ImageData(DatasetConfig):
     def drawn(self) -> bool:
         """Whether the images themselves, not only their labels, depend on the seed."""
         return self.subset is not None or self.confusion > 0 or self.zero_out > 0
+
+    def images(self) -> tuple[int, int] | None:
+        """How many images there are to train on and to test on, without looking; None if only the data can tell."""
+        if self.SIZES is None:
+            return None
+        train, test = self.SIZES
+        return (train if self.subset is None else self.subset) * max(self.copies, 1) + self.confusion, test
 
     @abstractmethod
     def arrays(self, data_dir: Path) -> Arrays:

@@ -25,6 +25,8 @@ class MNIST(ImageData):
     """70,000 handwritten digits of 28x28, 10,000 of them to test on. LeCun et al. 1998."""
 
     name: Literal["mnist"] = "mnist"
+    SIZES: ClassVar[tuple[int, int]] = (60_000, 10_000)
+    SHAPE: ClassVar[tuple[int, int, int]] = (1, 28, 28)
     MEAN: ClassVar[tuple[float, ...]] = (0.1307,)
     STD: ClassVar[tuple[float, ...]] = (0.3081,)
 

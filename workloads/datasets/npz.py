@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -62,18 +63,23 @@ def _arrays(file: Path, changed: int) -> Arrays:
     import numpy
     import torch
 
+    if not zipfile.is_zipfile(file):
+        raise ValueError(f"{file}: not an .npz file")
     with numpy.load(file, allow_pickle=False) as content:
         absent = {"x", "y", "test_x", "test_y"} - set(content.files)
         if absent:
             raise ValueError(f"{file}: no array {', '.join(sorted(absent))}; it has {', '.join(content.files)}")
         parts = {name: content[name] for name in ("x", "y", "test_x", "test_y")}
     for name in ("x", "test_x"):
-        if parts[name].dtype != numpy.uint8 or parts[name].ndim != 4:
-            raise ValueError(f"{file}: {name} is {parts[name].dtype} {parts[name].shape}; expected uint8 (N, H, W, C)")
+        if parts[name].dtype != numpy.uint8 or parts[name].ndim != 4 or not parts[name].size:
+            found = f"{parts[name].dtype} {parts[name].shape}"
+            raise ValueError(f"{file}: {name} is {found}; expected uint8 (N, H, W, C), none of them 0")
         images = numpy.ascontiguousarray(parts[name].transpose(0, 3, 1, 2))
         labels = parts[name.replace("x", "y")]
         if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
             raise ValueError(f"{file}: labels of {name} must be {len(images)} integers from 0")
         parts[name] = images
+    if parts["x"].shape[1:] != parts["test_x"].shape[1:]:
+        raise ValueError(f"{file}: images of x and of test_x differ in shape")
     x, y, test_x, test_y = (torch.from_numpy(parts[name]) for name in ("x", "y", "test_x", "test_y"))
     return Arrays(x, y.long(), test_x, test_y.long())

@@ -180,6 +180,8 @@ class Record(TrainingEvent):
     @field_validator("measures")
     @classmethod
     def _distinct(cls, entries: tuple[MeasureEntry, ...]) -> tuple[MeasureEntry, ...]:
+        if comparing := [entry.name for entry in entries if entry.roles != ("input",)]:
+            raise ValueError(f"{comparing[0]} compares two networks; in a training there is one")
         names = [entry.name for entry in entries]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -191,9 +193,12 @@ class Record(TrainingEvent):
         return epoch % self.every == 0
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
-        """Each measure's value under its name, on the data that is trained on now."""
+        """Each measure's value under its name, on the data that is trained on now; in fp32, as measures always are."""
+        from workloads.training.precision import multiplying
+
         snapshot = trainee.snapshot()
-        return {entry.name: entry(snapshot) for entry in self.measures}
+        with multiplying("fp32"):
+            return {entry.name: entry(snapshot) for entry in self.measures}
 
 
 Event = Annotated[Perturb | Project | SwitchData | Record, Field(discriminator="name")]

@@ -19,6 +19,35 @@ def parameter_norm(snapshot: Snapshot) -> float:
     return math.sqrt(sum(tensor.double().square().sum().item() for tensor in snapshot.parameters.values()))
 
 
+@measure(
+    source="Liu et al., arXiv:1906.02613, table 1",
+    unit="1",
+    convention=CONVENTION + "; or, with only_weights, of convolutions and linear layers without biases",
+)
+def relative_distance(first: Snapshot, second: Snapshot, *, only_weights: bool = False) -> float:
+    r"""$\lVert W_1 - W_2 \rVert_2 / \lVert W_2 \rVert_2$; the table prints no index, and only the second one fits it.
+
+    Raises:
+        ValueError: the networks have other parameters.
+    """
+    names = weights(second) if only_weights else [*second.parameters]
+    shapes = [{name: tensor.shape for name, tensor in item.parameters.items()} for item in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise ValueError("relative_distance: the two networks have different parameters")
+    pairs = [(first.parameters[name].double(), second.parameters[name].double()) for name in names]
+    apart = sum((one - other).square().sum().item() for one, other in pairs)
+    size = sum(other.square().sum().item() for _, other in pairs)
+    return math.sqrt(apart / size) if size else math.inf
+
+
+def weights(snapshot: Snapshot) -> list[str]:
+    """The names of the weights of convolutions and linear layers."""
+    from torch import nn
+
+    layers = {name: layer for name, layer in snapshot.model.named_modules() if isinstance(layer, nn.Conv2d | nn.Linear)}
+    return [f"{name}.weight" for name in layers]
+
+
 @measure(source="Liu et al., arXiv:1906.02613, section 4", unit="weights", convention=CONVENTION)
 def distance_from_start(snapshot: Snapshot) -> float:
     r"""$\lVert \phi - \phi_0 \rVert_2$, with $\phi_0$ the parameters before the first step of the node measured."""

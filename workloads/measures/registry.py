@@ -38,6 +38,13 @@ class Measure:
     version: int
 
     @cached_property
+    def roles(self) -> tuple[str, ...]:
+        """The inputs whose networks it looks at: its positional parameters, `snapshot` being that of `from: STAGE`."""
+        parameters = inspect.signature(self.function).parameters.values()
+        names = [item.name for item in parameters if item.kind is not inspect.Parameter.KEYWORD_ONLY]
+        return tuple("input" if name == "snapshot" else name for name in names)
+
+    @cached_property
     def options(self) -> Mapping[str, inspect.Parameter]:
         """Its keyword-only parameters: what a sweep file may set."""
         parameters = inspect.signature(self.function).parameters.values()
@@ -47,7 +54,7 @@ class Measure:
 def measure(
     *, source: str, unit: str, convention: str, version: int = 1
 ) -> Callable[[Callable[..., float]], Callable[..., float]]:
-    """Register `function(snapshot, *, options...) -> float` under its own name.
+    """Register `function(snapshot, *, options...) -> float` under its own name; one of (first, second) compares.
 
     Raises:
         ValueError: the name is taken.
@@ -79,9 +86,14 @@ class MeasureEntry(Config):
         """Its options by name."""
         return dict(self.__pydantic_extra__ or {})
 
-    def __call__(self, snapshot: Snapshot) -> float:
-        """The value on `snapshot`."""
-        return float(MEASURES[self.name].function(snapshot, **self.options))
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The inputs whose networks it looks at."""
+        return MEASURES[self.name].roles
+
+    def __call__(self, *snapshots: Snapshot) -> float:
+        """The value on the networks of its roles."""
+        return float(MEASURES[self.name].function(*snapshots, **self.options))
 
     @model_validator(mode="before")
     @classmethod

@@ -6,11 +6,12 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING
 
 from workloads.contract import Config
+from workloads.models.size import Layers, Shape, Size
 
 if TYPE_CHECKING:
     from torch import nn
 
-Shape = tuple[int, int, int]
+__all__ = ["Network", "Shape"]
 
 
 class Network(Config):
@@ -25,3 +26,13 @@ class Network(Config):
     @abstractmethod
     def module(self, shape: Shape, classes: int) -> nn.Module:
         """The module, on whatever device tensors are made on; `build` chooses one on which nothing is drawn."""
+
+    def size(self, shape: Shape, classes: int) -> Size:
+        """How large the module is, without torch."""
+        layers = Layers(*shape)
+        self.count(layers, classes)
+        return Size(layers.multiply_adds, layers.numbers)
+
+    @abstractmethod
+    def count(self, layers: Layers, classes: int) -> None:
+        """Let `layers`, images at first, go through every layer of the module."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from workloads.models.base import Network, Shape
+from workloads.models.size import INCEPTION, Layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +31,27 @@ class DenseNet40(Network):
 
         return DenseNet(shape[0], shape[1:], self.growth, classes, self.variant == "andreasveit")
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """What a layer adds comes behind its input: both go on."""
+        layers.convolution(2 * self.growth)
+        for block in range(3):
+            if block > 0:
+                layers.norm()
+                layers.convolution(layers.channels // 2, kernel=1)
+                layers.pool(2)
+            for _ in range(6):
+                below = layers.channels
+                layers.norm()
+                layers.convolution(4 * self.growth, kernel=1, norm=4)
+                layers.convolution(self.growth)
+                layers.channels += below
+        layers.norm()
+        if self.variant == "andreasveit":
+            layers.pool_all()
+        else:
+            layers.pool(4)
+        layers.linear(classes)
+
 
 class SmallInception(Network):
     """The small Inception of Zhang et al. 2017; 1,649,402 parameters at width 96 on 3 colours with 10 classes.
@@ -48,3 +70,20 @@ class SmallInception(Network):
         from workloads.models.branching_networks import small_inception
 
         return small_inception(shape[0], self.width, classes)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """The first branch is counted as if it stood beside the maps, for the second one starts from them too."""
+        unit = self.width // 6
+        layers.convolution(self.width, norm=3)
+        for multiples in INCEPTION:
+            below = layers.channels
+            if isinstance(multiples, tuple):
+                one, three = (multiple * unit for multiple in multiples)
+                layers.shortcut(one, 1, norm=3)
+                layers.convolution(three, norm=3)
+                layers.channels += one
+            else:
+                layers.convolution(multiples * unit, stride=2, norm=3)
+                layers.channels += below
+        layers.pool_all()
+        layers.linear(classes)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from workloads.models.laws import Constant, Law, Normal
 from workloads.models.layers import Concatenate, Size, average_pool, shift_only_batch_norm
+from workloads.models.size import INCEPTION
 
 
 class DenseLayer(nn.Module):
@@ -85,10 +86,6 @@ class Branches(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, sum of the branches' channels, H', W')."""
         return self.concatenate(*(branch(x) for branch in self.branches))
-
-
-INCEPTION = (2, 2), (2, 3), 5, (7, 3), (6, 4), (5, 5), (3, 6), 6, (11, 10), (11, 10)
-"""Channels in sixths of the stem's: of the 1x1 and the 3x3 branch, or of the convolution of a downsampling."""
 
 
 def small_inception(channels: int, width: int, classes: int) -> nn.Sequential:

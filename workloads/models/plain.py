@@ -9,6 +9,7 @@ from pydantic import Field, PositiveInt, model_validator
 from workloads.contract import Real
 from workloads.models.activations import Activation, ReLU
 from workloads.models.base import Network, Shape
+from workloads.models.size import VGG16_STACKS, Layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -40,6 +41,12 @@ class MLP(Network):
         hidden = (self.width,) * self.depth if self.widths is None else self.widths
         return mlp([channels * height * width, *hidden, classes], self.batch_norm, self.dropout)
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """Linear layers."""
+        for units in (self.width,) * self.depth if self.widths is None else self.widths:
+            layers.linear(units, norm=4 * self.batch_norm)
+        layers.linear(classes)
+
 
 class Conv4(Network):
     """Four 3x3 convolutions of stride 2 with 16, 32, 64, 128 channels, and a linear layer; 102,570 parameters.
@@ -63,6 +70,12 @@ class Conv4(Network):
         widths = [self.width * 2**stage for stage in range(4)]
         return conv4(shape[0], shape[1:], widths, classes, self.activation.build, self.batch_norm, self.dropout)
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """Convolutions that halve, and a linear layer."""
+        for stage in range(4):
+            layers.convolution(self.width * 2**stage, stride=2, bias=True, norm=4 * self.batch_norm)
+        layers.linear(classes)
+
 
 class AllConvolutional(Network):
     r"""The 5-layer all-convolutional net without pooling; $34n^2 + 41n + 10$ parameters at width $n$ on CIFAR-10.
@@ -85,6 +98,13 @@ class AllConvolutional(Network):
 
         return all_convolutional(shape[0], shape[1:], self.width, classes, self.activation.build, self.batch_norm)
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """A convolution over the whole map is a linear layer on it."""
+        for _ in range(3):
+            layers.convolution(self.width, stride=2, bias=True, norm=2 * self.batch_norm)
+        layers.linear(self.width, norm=2 * self.batch_norm)
+        layers.linear(classes)
+
 
 class NTKConvNet(Network):
     """Five 3x3 convolutions of w, 2w, 2w, 4w, 4w channels with ReLU and two 3x3 max-pools, and a linear layer.
@@ -100,6 +120,14 @@ class NTKConvNet(Network):
         from workloads.models.plain_networks import ntk_convnet
 
         return ntk_convnet(shape[0], shape[1:], self.width, classes)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """Five convolutions, with pools after the last two, and a linear layer."""
+        for stage, multiple in enumerate((1, 2, 2, 4, 4)):
+            layers.convolution(multiple * self.width, bias=True)
+            if stage >= 3:
+                layers.pool(3)
+        layers.linear(classes)
 
 
 class SmallAlexNet(Network):
@@ -123,6 +151,14 @@ class SmallAlexNet(Network):
 
         return small_alexnet(shape[0], shape[1:], self.width, classes)
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """Two convolutions, each with a pool that halves, and three linear layers."""
+        for _ in range(2):
+            layers.convolution(self.width, kernel=5, bias=True)
+            layers.halve()
+        for units in (6 * self.width, 3 * self.width, classes):
+            layers.linear(units)
+
 
 class VGG16(Network):
     """VGG-16 in its CIFAR form, with batch norm and one linear layer; 14,728,266 parameters on CIFAR-10.
@@ -140,6 +176,14 @@ class VGG16(Network):
         from workloads.models.plain_networks import vgg16
 
         return vgg16(shape[0], shape[1:], self.width, classes)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """Stacks of convolutions, a pool after each, and a linear layer."""
+        for stack in VGG16_STACKS:
+            for multiple in stack:
+                layers.convolution(multiple * self.width, bias=True, norm=4)
+            layers.pool(2)
+        layers.linear(classes)
 
 
 class VGGGeneralization(Network):
@@ -165,3 +209,13 @@ class VGGGeneralization(Network):
         from workloads.models.plain_networks import vgg_generalization
 
         return vgg_generalization(shape[0], shape[1:], self.width, classes, self.variant == "paper", self.dropout)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """Batch norm is behind the convolutions in the paper, behind the hidden linear layer in its code."""
+        in_stacks = 4 * (self.variant == "paper")
+        for stack in range(4):
+            for _ in range(2):
+                layers.convolution(self.width * 2**stack, bias=True, norm=in_stacks)
+            layers.pool(4 if stack == 3 else 2)
+        layers.linear(8 * self.width, norm=4 - in_stacks)
+        layers.linear(classes)

@@ -8,6 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from workloads.models.layers import Size, average_pool, halved, max_pool
+from workloads.models.size import VGG16_STACKS
 
 Activation = Callable[[], nn.Module]
 
@@ -82,14 +83,10 @@ def small_alexnet(channels: int, size: Size, width: int, classes: int) -> nn.Seq
     return nn.Sequential(*layers, nn.Linear(3 * width, classes))
 
 
-VGG16 = (1, 1), (2, 2), (4, 4, 4), (8, 8, 8), (8, 8, 8)
-"""Channels of the convolutions of each stack, as multiples of the width."""
-
-
 def vgg16(channels: int, size: Size, width: int, classes: int) -> nn.Sequential:
     """Stacks of 3x3 convolutions with batch norm and ReLU, a 2x2 max-pool after each, and a linear layer."""
     layers: list[nn.Module] = []
-    for stack in VGG16:
+    for stack in VGG16_STACKS:
         for multiple in stack:
             layers += [nn.Conv2d(channels, multiple * width, 3, padding=1), nn.BatchNorm2d(multiple * width), nn.ReLU()]
             channels = multiple * width

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from workloads.models.base import Network, Shape
+from workloads.models.size import MOBILENET_V2, Layers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +29,19 @@ class ResNet18(Network):
         from workloads.models.residual_networks import BasicBlock, resnet
 
         return resnet(BasicBlock, (2, 2, 2, 2), shape[0], self.width, classes)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """Stem, blocks, global average pool, linear."""
+        layers.convolution(self.width, norm=4)
+        for stage in range(4):
+            for index in range(2):
+                channels, stride = self.width * 2**stage, 2 if stage > 0 and index == 0 else 1
+                if stride != 1 or layers.channels != channels:
+                    layers.shortcut(channels, stride, norm=4)
+                layers.convolution(channels, stride=stride, norm=4)
+                layers.convolution(channels, norm=4)
+        layers.pool_all()
+        layers.linear(classes)
 
 
 class ResNet50(Network):
@@ -51,6 +65,20 @@ class ResNet50(Network):
 
         return resnet(BottleneckBlock, (3, 4, 6, 3), shape[0], self.width, classes)
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """Stem, blocks, global average pool, linear."""
+        layers.convolution(self.width, norm=4)
+        for stage, count in enumerate((3, 4, 6, 3)):
+            for index in range(count):
+                channels, stride = self.width * 2**stage, 2 if stage > 0 and index == 0 else 1
+                if stride != 1 or layers.channels != 4 * channels:
+                    layers.shortcut(4 * channels, stride, norm=4)
+                layers.convolution(channels, kernel=1, norm=4)
+                layers.convolution(channels, stride=stride, norm=4)
+                layers.convolution(4 * channels, kernel=1, norm=4)
+        layers.pool_all()
+        layers.linear(classes)
+
 
 class ResNet20Fixup(Network):
     """ResNet-20 without batch norm, with Fixup's start, scalar biases and scales; 268,393 parameters on CIFAR-10.
@@ -67,6 +95,17 @@ class ResNet20Fixup(Network):
         from workloads.models.residual_networks import FixupResNet
 
         return FixupResNet(3, shape[0], self.width, classes)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """The scalars are a bias behind the stem, four and a scale in each block, and a bias before the last layer."""
+        layers.convolution(self.width)
+        for stage in range(3):
+            for index in range(3):
+                layers.convolution(self.width * 2**stage, stride=2 if stage > 0 and index == 0 else 1)
+                layers.convolution(self.width * 2**stage)
+        layers.numbers += 2 + 9 * 5
+        layers.pool_all()
+        layers.linear(classes)
 
 
 class WideResNet(Network):
@@ -96,6 +135,22 @@ class WideResNet(Network):
 
         return wide_resnet(self.depth, self.width, shape[0], classes, self.variant == "original")
 
+    def count(self, layers: Layers, classes: int) -> None:
+        """Batch norm comes before each convolution of a block, and before the last pool."""
+        bias = self.variant == "biased"
+        layers.convolution(16, bias=bias)
+        for stage in range(3):
+            for index in range((self.depth - 4) // 6):
+                channels, stride = 16 * self.width * 2**stage, 2 if stage > 0 and index == 0 else 1
+                if stride != 1 or layers.channels != channels:
+                    layers.shortcut(channels, stride, bias=bias)
+                layers.norm()
+                layers.convolution(channels, stride=1 if bias else stride, bias=bias, norm=4)
+                layers.convolution(channels, stride=stride if bias else 1, bias=bias)
+        layers.norm()
+        layers.pool_all()
+        layers.linear(classes)
+
 
 class MobileNetV2(Network):
     """MobileNetV2 in its CIFAR form; 2,296,922 parameters at width 32 with 10 classes.
@@ -114,3 +169,19 @@ class MobileNetV2(Network):
         from workloads.models.residual_networks import mobilenet_v2
 
         return mobilenet_v2(shape[0], self.width, classes)
+
+    def count(self, layers: Layers, classes: int) -> None:
+        """A shortcut is a 1x1 convolution where the channels change, and none where the stride is not 1."""
+        unit = self.width // 4
+        layers.convolution(self.width, norm=4)
+        for expansion, multiple, count, first in MOBILENET_V2:
+            for index in range(count):
+                stride, inner = first if index == 0 else 1, expansion * layers.channels
+                if stride == 1 and layers.channels != multiple * unit:
+                    layers.shortcut(multiple * unit, 1, norm=4)
+                layers.convolution(inner, kernel=1, norm=4)
+                layers.convolution(inner, stride=stride, norm=4, groups=inner)
+                layers.convolution(multiple * unit, kernel=1, norm=4)
+        layers.convolution(160 * unit, kernel=1, norm=4)
+        layers.pool_all()
+        layers.linear(classes)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from workloads.models.laws import Constant, Law, Normal
 from workloads.models.layers import Bias, Scale, ZeroChannels
+from workloads.models.size import MOBILENET_V2
 
 
 class BasicBlock(nn.Module):
@@ -194,10 +195,6 @@ class InvertedResidual(nn.Module):
         y = torch.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         return y if self.shortcut is None else y + self.shortcut(x)
-
-
-MOBILENET_V2 = (1, 2, 1, 1), (6, 3, 2, 1), (6, 4, 3, 2), (6, 8, 4, 2), (6, 12, 3, 1), (6, 20, 3, 2), (6, 40, 1, 1)
-"""Of each stage: expansion, channels in quarters of the stem's, blocks, stride of the first."""
 
 
 def mobilenet_v2(channels: int, width: int, classes: int) -> nn.Sequential:

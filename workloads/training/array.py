@@ -29,6 +29,7 @@ class Array:
         state: What the optimizer keeps, (S, P) by name.
         numbers: The optimizer's and the regularizer's own numbers, (S, 1) by field.
         rates: (S, 1), each network's learning rate in this epoch.
+        augments: Whether steps need draws of how to crop and flip.
     """
 
     def __init__(self, config: TrainConfig, data: Data, size: int, own_images: bool, device: str) -> None:
@@ -42,6 +43,7 @@ class Array:
         self.network.train()
         self.state = config.optimizer.state(self.network.weights.detach())
         self.pool = Pool(data, size, own_images, device, dtype)
+        self.augments = config.data.augment == "crop_flip"
         self.numbers = {name: torch.zeros(size, 1, dtype=dtype, device=device) for name in arrayable(config)}
         self.rates = torch.zeros(size, 1, dtype=dtype, device=device)
 
@@ -65,8 +67,8 @@ class Array:
         taken.rates = self.rates[index]
         return taken
 
-    def switch(self, slot: int, data: Data) -> None:
-        """Give the only network of the array other images.
+    def switch(self, slot: int, data: Data, augments: bool) -> None:
+        """Give the only network of the array other images; steps that were prepared for the old ones are void.
 
         Raises:
             ValueError: there are others, whose epochs have the old length.
@@ -75,13 +77,14 @@ class Array:
             raise ValueError("a training that changes its data trains by itself")
         self.pool = Pool(data, 1, False, self.device, self.network.dtype)
         self.pool.fill(slot, data)
+        self.augments = augments
 
     @torch.no_grad()
     def evaluate(self) -> list[Scores]:
         """Each network in eval mode on all that it trains on, corrupted but not augmented; float64 sums."""
         count, loss = self.pool.count, self.config.loss
         sums = torch.zeros(2, self.size, dtype=torch.float64, device=self.device)
-        block = max(100, EVALUATED // self.size)
+        block = looked_at_once(self.size)
         with self.network.evaluating(), autocast(self.config.precision, self.device):
             for begin in range(0, count, block):
                 images = self.pool.normalized(self.pool.block(begin, begin + block))
@@ -90,6 +93,11 @@ class Array:
                 sums[0] += loss.per_image(outputs, labels).sum(1)
                 sums[1] += (outputs.argmax(2) == labels).sum(1)
         return [Scores(total, right) for total, right in zip(*(sums / count).tolist(), strict=True)]
+
+
+def looked_at_once(size: int) -> int:
+    """Images of each network in one evaluation step of an array."""
+    return max(100, EVALUATED // size)
 
 
 def arrayable(config: TrainConfig) -> dict[str, float]:

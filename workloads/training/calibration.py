@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 import torch
@@ -31,8 +31,8 @@ FALLING = 0.7  # of the best rate: below it, larger arrays are not tried
 FINALISTS, ROUNDS = 3, 3
 
 
-def choose(first: Slot, most: int, drawn: bool, hardware: Hardware) -> int:
-    """The size, up to `most`, whose networks make the most steps a second, all together.
+def choose(first: Slot, most: int, room: int, drawn: bool, hardware: Hardware) -> int:
+    """The size, up to `most`, whose networks make the most steps a second, all together; memory has room for `room`.
 
     What was measured before for this kind of array stands in `hardware.measured`, steps a second by size.
     """
@@ -40,7 +40,7 @@ def choose(first: Slot, most: int, drawn: bool, hardware: Hardware) -> int:
     rates = {int(size): rate for size, rate in hardware.measured.get(label, {}).items()}
     sizes = [2**power for power in range(most.bit_length()) if 2**power <= min(most, LARGEST)]
     if not rates.keys() >= set(sizes) and _unfinished(rates, sizes):
-        rates |= measure(lambda size: steps(first, size, drawn, hardware.device), sizes)
+        rates |= measure(lambda size: steps(first, size, drawn, hardware.device), sizes, room)
         hardware.measured[label] = {str(size): rate for size, rate in sorted(rates.items())}
     known = [size for size in sizes if size in rates]
     return max(known, key=lambda size: rates[size])
@@ -72,28 +72,50 @@ def kind_of_array(first: Slot, device: str) -> str:
     return json.dumps(said, sort_keys=True)
 
 
-def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int]) -> dict[int, float]:
-    """Network-steps a second by size: all sizes once, as far as memory goes, then the best few in turn; medians."""
-    prepared: dict[int, Callable[[], None]] = {}
+class Bench:
+    """Arrays side by side, as many as memory has room for; the others are prepared anew when their turn comes."""
+
+    def __init__(self, prepare: Callable[[int], Callable[[], None]], room: int) -> None:
+        self.prepare, self.room = prepare, room
+        self.steps: dict[int, Callable[[], None]] = {}
+
+    def rate(self, size: int) -> float:
+        """Network-steps a second of an array of so many."""
+        if size not in self.steps:
+            while self.steps and size + sum(self.steps) > self.room:
+                del self.steps[max(self.steps)]
+            self.steps[size] = self.prepare(size)
+        return size / _seconds(self.steps[size])
+
+    def keep(self, sizes: Collection[int]) -> None:
+        """Let go of all others."""
+        self.steps = {size: step for size, step in self.steps.items() if size in sizes}
+
+
+def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int], room: int) -> dict[int, float]:
+    """Network-steps a second by size: all sizes once, as far as memory goes, then the best few in turn; medians.
+
+    Args:
+        room: How many networks, in arrays of any size, there may be at the same time.
+    """
+    bench, finalists = Bench(prepare, room), []
     found: dict[int, list[float]] = {}
-    finalists: list[int] = []
     for size in sizes:
         try:
-            prepared[size] = prepare(size)
-            rate = size / _seconds(prepared[size])
+            found[size] = [bench.rate(size)]
         except Exception as error:
             if found and memory.is_shortage(error):
+                bench.keep(finalists)
                 found[size] = [0.0]
                 break
             raise
-        found[size] = [rate]
         finalists = sorted(found, key=lambda size: found[size][0])[-FINALISTS:]
-        prepared = {size: step for size, step in prepared.items() if size in finalists}
-        if size / rate > SLOW or rate < FALLING * found[finalists[-1]][0]:
+        bench.keep(finalists)
+        if size / found[size][0] > SLOW or found[size][0] < FALLING * found[finalists[-1]][0]:
             break
     for _ in range(ROUNDS if len(finalists) > 1 else 0):
         for size in finalists:
-            found[size].append(size / _seconds(prepared[size]))
+            found[size].append(bench.rate(size))
     return {size: statistics.median(rates) for size, rates in found.items()}
 
 
@@ -116,7 +138,7 @@ def steps(first: Slot, size: int, drawn: bool, device: str) -> Callable[[], None
     step: Step = fastest(Stepper(array, used), steps=0)
     rows = torch.arange(batch_size(array), device=device).repeat(size, 1)
     draws: Tensor | None = None
-    if first.config.data.augment == "crop_flip":
+    if array.augments:
         draws = torch.zeros(size, rows.shape[1], 3, dtype=torch.int64, device=device)
 
     def run() -> None:

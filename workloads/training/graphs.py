@@ -5,6 +5,7 @@ A graph replays the kernels of a step without the host's part in it, which is mo
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,26 +22,36 @@ COMPILING_PAYS = 600.0  # seconds of training from which on a minute of compilat
 
 
 def fastest_on_gpu(stepper: Stepper, steps: int) -> Step:
-    """The quickest of the ways to run `stepper` on its GPU, for about so many steps; its state is left as it was."""
+    """The quickest of the ways to run `stepper` on its GPU, for about so many steps; its state is left as it was.
+
+    A way that fails, for want of memory or of a compiler, is not taken; what the plain step raises is raised.
+    """
     array = stepper.array
     best, seconds = _best_layout(stepper)
     if seconds * steps > COMPILING_PAYS:
         compiled = Graphs(stepper.compiled())
-        if _seconds(array, compiled) < seconds:
+        if _if_it_works(array, compiled) < seconds:
             return compiled
     return best
 
 
 def _best_layout(stepper: Stepper) -> tuple[Step, float]:
+    """The quickest, and its seconds a step. What was captured to be timed is let go: it holds memory of its own."""
     array, found = stepper.array, []
-    for channels_last in (True, False):
+    for channels_last in (True, False) if array.network.has_layouts else (True,):
         array.network.arrange(channels_last)
-        ways: tuple[Step, ...] = (Graphs(stepper), stepper)
-        found += [(_seconds(array, way), channels_last, way) for way in ways]
-    seconds, channels_last, _ = min(found, key=lambda item: item[0])
+        found.append((_seconds(array, stepper), channels_last, False))
+        found.append((_if_it_works(array, Graphs(stepper)), channels_last, True))
+    seconds, channels_last, graph = min(found)
     array.network.arrange(channels_last)
-    graph = min(item[0] for item in found if isinstance(item[2], Graphs)) == seconds
     return Graphs(stepper) if graph else stepper, seconds
+
+
+def _if_it_works(array: Array, step: Step) -> float:
+    try:
+        return _seconds(array, step)
+    except Exception:
+        return math.inf
 
 
 def _seconds(array: Array, step: Step) -> float:
@@ -48,7 +59,7 @@ def _seconds(array: Array, step: Step) -> float:
     batch = batch_size(array)
     rows = torch.arange(batch, device=array.device).repeat(array.size, 1)
     draws = None
-    if array.config.data.augment == "crop_flip":
+    if array.augments:
         draws = torch.zeros(array.size, batch, 3, dtype=torch.int64, device=array.device)
     with preserved(array):
         step(rows, draws)

@@ -37,17 +37,15 @@ class Pool:
             raise ValueError(f"{len(data.train_y)} images to train on, where the array has {self.count}")
         self.labels[slot] = data.train_y.to(self.labels.device)
         if self.own:
-            begin = slot * self.count
+            begin = int(self.offsets[slot])
             self.images[begin : begin + self.count] = data.train_x.to(self.images.device)
 
     def take(self, slots: Tensor) -> Pool:
-        """The pool of some of the networks."""
+        """The pool of some of the networks; the images stay where they are."""
         taken = object.__new__(Pool)
         taken.__dict__.update(self.__dict__)
         taken.size, taken.labels = len(slots), self.labels[slots]
-        if self.own:
-            taken.images = self.images.view(self.size, self.count, *self.images.shape[1:])[slots].flatten(0, 1)
-        taken.offsets = self.offsets[: len(slots)]
+        taken.offsets = self.offsets[slots]
         channels = len(slots) * self.images.shape[1]
         taken.scale, taken.shift = self.scale[:, :channels], self.shift[:, :channels]
         return taken

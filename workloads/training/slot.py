@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from torch import Tensor
 from workloads.contract import Checkpoint, Context, Job, Result
 from workloads.datasets.augmentation import draw_crop_flip
 from workloads.datasets.images import Data, ImageData
+from workloads.events import SwitchData
 from workloads.measures.snapshot import Snapshot
 from workloads.schedules import Progress
 from workloads.starts import Initialization
@@ -101,7 +103,12 @@ class Slot:
         return Checkpoint(tensors, numbers)
 
     def enter(self, array: Array, index: int) -> None:
-        """Take a place in an array: at the beginning, or where the last checkpoint left off."""
+        """Take a place in an array: at the beginning, or where the last checkpoint left off.
+
+        Raises:
+            ValueError: a parameter group is of no parameter.
+        """
+        _refuse_empty_groups(self.config, [parameter.name for parameter in array.network.layout])
         array.fill(index, self.config, self.context.seed, self.data, self.start)
         kept = self.context.restore()
         if kept is None:
@@ -119,15 +126,58 @@ class Slot:
 
 
 def begin(job: Job) -> Slot:
-    """The training of a job with its data and its initial weights, which are drawn on the CPU whatever the device."""
+    """The training of a job with its data and its initial weights, which are drawn on the CPU whatever the device.
+
+    Raises:
+        ValueError: it cannot be trained to its end on its data.
+    """
     config: TrainConfig = job.config
     assert config.model is not None  # resolve() has seen to it
     data = config.data.load(job.context.data_dir, job.context.seed)
+    _refuse_a_lone_image(config, data)
+    for event in config.events:
+        if isinstance(event, SwitchData):
+            later = event.data.load(job.context.data_dir, job.context.seed)
+            if later.shape != data.shape or later.classes > data.classes:
+                raise ValueError(f"switch_data: {_kind(later)}, where the network is made for {_kind(data)}")
+            _refuse_a_lone_image(config, later)
     if not isinstance(config.start, Initialization):
         return Slot(job, data, job.context.inputs["start"].weights())
     model = config.model.build(data.shape, data.classes)
     config.start.apply(model, job.context.seed)
     return Slot(job, data, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
+
+
+def _refuse_empty_groups(config: TrainConfig, names: list[str]) -> None:
+    parts = sorted({part for name in names for part in name.split(".") if not part.isdigit()})
+    for group in config.optimizer.groups:
+        if not any(group.match in name for name in names):
+            near = difflib.get_close_matches(group.match, parts, n=1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"optimizer: no parameter's name contains {group.match!r}; names have {', '.join(parts)}{meant}"
+            )
+
+
+def _kind(data: Data) -> str:
+    return f"images of {'x'.join(map(str, data.shape))} in {data.classes} classes"
+
+
+def _refuse_a_lone_image(config: TrainConfig, data: Data) -> None:
+    """Batch norm of vectors has no variance in a batch of one image: say so before an epoch is spent."""
+    count = len(data.train_y)
+    batch = count if config.batch_size == "full" else min(count, config.batch_size)
+    if config.stop.epochs == 0 or count % batch != 1 % batch:
+        return
+    assert config.model is not None
+    model = config.model.build(data.shape, data.classes).to("meta").train()
+    try:
+        model(torch.empty(1, *data.shape, device="meta"))
+    except ValueError as error:
+        raise ValueError(
+            f"batch norm cannot train on the one image that {count} in batches of {batch} leave for the last batch;"
+            " choose another batch_size"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -168,7 +218,7 @@ class Trainee:
     def switch(self, data: ImageData) -> None:
         """Train on other data from the next epoch on."""
         self.slot.data = data.load(self.context.data_dir, self.context.seed)
-        self.array.switch(self.index, self.slot.data)
+        self.array.switch(self.index, self.slot.data, data.augment == "crop_flip")
 
 
 def happen(slot: Slot, array: Array, index: int) -> dict[str, float]:

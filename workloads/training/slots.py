@@ -17,7 +17,7 @@ from torch import Tensor
 from workloads.contract import Ended, Hardware, Job
 from workloads.training import memory
 from workloads.training.array import Array, arrayable
-from workloads.training.calibration import choose
+from workloads.training.calibration import LARGEST, choose
 from workloads.training.evaluation import Scores
 from workloads.training.implementation import fastest
 from workloads.training.precision import multiplying
@@ -32,6 +32,8 @@ def run_jobs(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
     cannot be laid at one network's door is tried again one by one, so that only the guilty one fails.
     """
     torch.set_num_threads(jobs[0].config.threads)
+    if torch.device(hardware.device).index is not None:
+        torch.cuda.set_device(hardware.device)  # graphs are captured on the device that is the current one
     waiting = deque(jobs)
     limit = len(jobs)
     while waiting:
@@ -53,7 +55,7 @@ class Line:
         self.waiting, self.hardware, self.limit = waiting, hardware, limit
         self.slots: list[Slot | None] = []
         self.size = 1
-        self._step: Step | None = None
+        self._prepared: tuple[tuple[object, ...], Step] | None = None
 
     @property
     def under_way(self) -> list[Slot]:
@@ -92,12 +94,13 @@ class Line:
             return 1
         free = memory.available(hardware.device) if hardware.memory is None else hardware.memory
         try:
-            most = memory.most(first.config, first.data, drawn, free, together)
+            room = memory.most(first.config, first.data, drawn, free, max(together, 2 * LARGEST))
         except MemoryError:
             if hardware.memory is not None:
                 raise
             return 1  # the estimate is on the safe side: where nobody set a limit, one is worth a try
-        return most if hardware.slots else choose(first, most, drawn, hardware)
+        most = min(room, together)
+        return most if hardware.slots else choose(first, most, room, drawn, hardware)
 
     def _next(self) -> Iterator[Ended]:
         """The next training that can begin (returned), and those before it that cannot (yielded)."""
@@ -112,7 +115,6 @@ class Line:
 
     def _enter(self, slot: Slot, index: int) -> Iterator[Ended]:
         self.slots[index] = slot
-        self._step = None
         try:
             slot.enter(self.array, index)
         except Exception as error:
@@ -144,7 +146,6 @@ class Line:
             self.array = self.array.take(left)
             self.slots = [self.slots[index] for index in left]
             self.size = len(left)
-            self._step = None
 
     def _epoch(self) -> Iterator[Ended]:
         """One epoch of all networks, and what follows from it."""
@@ -166,23 +167,27 @@ class Line:
         yield from self._log(rows, share)
 
     def _steps(self) -> Step:
-        if self._step is None:
-            values = [arrayable(slot.config) for slot in self.under_way]
-            used = frozenset(name for numbers in values for name, value in numbers.items() if value)
+        """The step as it was prepared; anew where the array, its images or the kinds of numbers in it are others."""
+        values = [arrayable(slot.config) for slot in self.under_way]
+        used = frozenset(name for numbers in values for name, value in numbers.items() if value)
+        what = self.array, self.array.pool, used
+        if self._prepared is None or self._prepared[0] != what:
+            self._prepared = None  # its memory first
             epochs = max(slot.config.stop.epochs - slot.epoch for slot in self.under_way)
-            self._step = fastest(Stepper(self.array, used), epochs * steps_per_epoch(self.array))
-        return self._step
+            epochs += sum(job.config.stop.epochs for job in self.waiting) // self.size
+            self._prepared = what, fastest(Stepper(self.array, used), epochs * steps_per_epoch(self.array))
+        return self._prepared[1]
 
     def _orders(self) -> tuple[Tensor, Tensor | None]:
         """Each network's order (S, N) and augmentation (S, N, 3) on the device; an empty slot has its neighbour's."""
         orders, draws = [], []
-        augment = self.array.config.data.augment == "crop_flip"
+        augments = self.array.augments
         filled = self.under_way[0]
         for slot in (slot or filled for slot in self.slots):
             orders.append(slot.order())
-            draws += [slot.draws(orders[-1])] if augment else []
+            draws += [slot.draws(orders[-1])] if augments else []
         device = self.hardware.device
-        return torch.stack(orders).to(device), torch.stack(draws).to(device) if augment else None
+        return torch.stack(orders).to(device), torch.stack(draws).to(device) if augments else None
 
     def _numbered(self) -> list[tuple[int, Slot]]:
         return [(index, slot) for index, slot in enumerate(self.slots) if slot is not None]
@@ -198,6 +203,8 @@ class Line:
                 if not slot.diverged:
                     rows[index].update(happen(slot, self.array, index))
             except Exception as error:
+                if memory.is_shortage(error):
+                    raise
                 yield self._leave(index, error)
 
     def _log(self, rows: dict[int, dict[str, float]], seconds: float) -> Iterator[Ended]:

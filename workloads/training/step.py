@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from workloads.arrays import counter
 from workloads.optimizers.descent import Move
 from workloads.training.array import Array
 from workloads.training.precision import autocast
@@ -57,17 +56,17 @@ class Stepper:
         array, count = self.array, rows.shape[1]
         whole = array.config.batch_size != "full" or array.network.normalizes
         block = count if whole else min(count, BLOCK)
-        losses, gradient = self._block_gradient(rows[:, :block], _part(draws, 0, block), count)
+        losses, gradient = self._block_gradient(rows, draws, 0, block)
         for begin in range(block, count, block):
-            more, further = self._block_gradient(
-                rows[:, begin : begin + block], _part(draws, begin, begin + block), count
-            )
+            more, further = self._block_gradient(rows, draws, begin, begin + block)
             losses, gradient = losses + more, gradient.add_(further)
         return losses, gradient
 
-    def _block_gradient(self, rows: Tensor, draws: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
-        """The block's part of the mean losses over `count` images, and its gradient."""
-        array = self.array
+    def _block_gradient(self, rows: Tensor, draws: Tensor | None, begin: int, end: int) -> tuple[Tensor, Tensor]:
+        """What the images from `begin` to `end` add to the mean losses over all rows, and to their gradient."""
+        array, count = self.array, rows.shape[1]
+        rows, draws = rows[:, begin:end], _part(draws, begin, end)
+        array.network.first = begin
         images, labels = array.pool.batch(rows, draws), array.pool.labels_of(rows)
         x = array.pool.normalized(images) if array.config.adversary is None else self._attacked(images, labels)
         losses = self._losses(x, labels).sum(1) / count
@@ -76,7 +75,9 @@ class Stepper:
 
     def compiled(self) -> Stepper:
         """The same steps, with the forward and backward passes compiled."""
+        torch.compiler.reset()  # of what was compiled for other arrays: only so many versions of a function are kept
         other = Stepper(self.array, self.used)
+        self.array.network.draw_opaquely()
         other._losses = torch.compile(other._losses)  # pyright: ignore[reportAttributeAccessIssue]
         return other
 
@@ -99,7 +100,7 @@ class Stepper:
         start = None
         if adversary.random_start:
             shape = (pixels.shape[0], pixels.shape[1] // array.size, *pixels.shape[2:])
-            drawn = counter.uniform(array.network.keys("attack"), shape, pixels.dtype)
+            drawn = array.network.uniform("attack", shape)
             start = (2 * drawn - 1).mul_(adversary.epsilon).transpose(0, 1).flatten(1, 2)
         if adversary.mode == "eval":
             with array.network.evaluating():

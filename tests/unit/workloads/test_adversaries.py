@@ -17,6 +17,7 @@ from workloads.losses import CrossEntropy
 from workloads.models import Conv4
 from workloads.optimizers import SGD
 from workloads.train import Stop, TrainConfig
+from workloads.training import step
 
 
 def images(*shape: int) -> torch.Tensor:
@@ -88,6 +89,14 @@ def test_each_network_of_an_array_is_attacked_as_it_would_be_alone(mode: Any):
     made = config(adversary=PGD(epsilon=8 / 255, step=2 / 255, steps=3, mode=mode))
     for alone, together in zip(weights(made, 1), weights(made, 3), strict=True):
         assert all(torch.allclose(alone[name], together[name], rtol=0, atol=1e-9) for name in alone)
+
+
+def test_a_full_batch_is_attacked_alike_in_blocks_and_at_once(monkeypatch: pytest.MonkeyPatch):
+    made = config(model=Conv4(width=2), batch_size="full")
+    whole = weights(made, 1)
+    monkeypatch.setattr(step, "BLOCK", 7)
+    for blocks, once in zip(weights(made, 3), whole, strict=True):
+        assert all(torch.allclose(blocks[name], once[name], rtol=0, atol=1e-9) for name in once)
 
 
 def test_the_attack_and_its_mode_matter():

@@ -10,11 +10,24 @@ import pytest
 import safetensors.torch
 import torch
 
+from workloads.__main__ import main
 from workloads.alone import tensors
 from workloads.alone.context import Clock, PackagedContext, Stopped
-from workloads.alone.package import Computed, Finished, PackageError, dump, load, read_package
+from workloads.alone.package import (
+    Code,
+    Computed,
+    Finished,
+    Package,
+    PackageError,
+    PackageNode,
+    code_digest,
+    dump,
+    load,
+    parts,
+    read_package,
+)
 from workloads.alone.results import Results, rows_from_json, rows_to_json
-from workloads.contract import Checkpoint, Context, Result
+from workloads.contract import Checkpoint, Context, Result, load_workload
 
 KEY = "a" * 40
 EVERY = {
@@ -212,6 +225,36 @@ def test_a_result_that_cannot_be_written_leaves_nothing(tmp_path: Path):
     with pytest.raises(ValueError, match="complex64"):
         results.commit(computed(), Result({}, weights={"x": torch.ones(2, dtype=torch.complex64)}), [])
     assert not [*(tmp_path / "nodes").iterdir()]
+
+
+def test_a_folder_that_cannot_be_locked_is_refused(tmp_path: Path):
+    (tmp_path / ".lock").mkdir()
+    with pytest.raises(PackageError, match="directory"), Results(tmp_path).locked():
+        pass
+
+
+def test_a_result_that_finds_no_place_ends_the_run_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    made = {"data": {"name": "digits", "subset": 20}, "model": {"name": "mlp", "width": 2}}
+    made |= {"optimizer": {"name": "sgd", "lr": 0.1}, "stop": {"epochs": 1}}
+    parsed = load_workload("train").config.model_validate_json(json.dumps(made))
+    node = PackageNode(
+        key=KEY, label="train", workload="train", config=parsed.model_dump(mode="json", by_alias=True), seed=0,
+        inputs={}, siblings=KEY, array=None, parts=parts(load_workload("train"), parsed, tmp_path),
+    )  # fmt: skip
+    code = Code(commit="", dirty=False, digest=code_digest())
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "nodes.json").write_text(dump(Package(format=1, code=code, nodes=[node], finished=[])))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "nodes.json").write_bytes((package / "nodes.json").read_bytes())
+    (out / "nodes").write_text("in the way")
+    assert main(["run", str(package), str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.endswith("what is finished is kept; the same command goes on\n")
+    assert "nodes" in said
+    (out / "nodes").unlink()
+    assert main(["run", str(package), str(out)]) == 0
 
 
 def test_one_run_at_a_time(tmp_path: Path):

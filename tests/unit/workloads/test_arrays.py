@@ -16,6 +16,7 @@ from tests.unit.workloads.plain_training import Tiny
 from workloads import train
 from workloads.arrays.kinds import kind
 from workloads.arrays.layers import twin
+from workloads.arrays.network import Network
 from workloads.contract import Ended, Hardware, Job, Result
 from workloads.losses import CrossEntropy, Exponential, Square
 from workloads.models import (
@@ -147,8 +148,18 @@ def test_gradient_descent_in_blocks_is_gradient_descent(monkeypatch: pytest.Monk
 
     configs = [make(model=Conv4(width=2), batch_size="full", stop=Stop(epochs=10)) for _ in range(3)]
     compare(configs, (3,))
+    dropping = [make(model=MLP(width=8, depth=1, dropout=0.5), batch_size="full") for _ in range(3)]
     monkeypatch.setattr(step, "BLOCK", 7)
     compare(configs, (1, 3))
+    compare(dropping, (1, 3))  # an image's mask does not depend on its block
+
+
+def test_bf16_drops_as_often_as_it_should():
+    """Draws rounded to bf16 would be 1/2 and more in 0.50072 of all cases."""
+    network = Network(lambda: nn.Sequential(nn.Dropout(0.5)), 2, "cpu", torch.float32)
+    network.train()
+    kept = [network.logits(torch.ones(2, 1_000_000, 1, dtype=dtype)) > 0 for dtype in (torch.bfloat16, torch.float32)]
+    assert torch.equal(*kept)
 
 
 def test_single_precision_stays_within_its_rounding():

@@ -41,7 +41,7 @@ def test_overhead_is_shared_until_the_arithmetic_fills_the_device(monkeypatch: p
     monkeypatch.setattr(calibration, "SECONDS", 0.02)
     tried: list[int] = []
     rates = calibration.measure(
-        sleeping(lambda size: 0.004 + (0.0 if size <= 8 else 0.004 * (size - 8)), tried), [1, 2, 4, 8, 16, 32]
+        sleeping(lambda size: 0.004 + (0.0 if size <= 8 else 0.004 * (size - 8)), tried), [1, 2, 4, 8, 16, 32], 100
     )
     assert max(rates, key=lambda size: rates[size]) == 8
     assert tried == [1, 2, 4, 8, 16], "at 16 the rate has fallen to below 0.7 of the best: 32 is not tried"
@@ -51,7 +51,7 @@ def test_slow_steps_end_the_search(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(calibration, "SECONDS", 0.02)
     monkeypatch.setattr(calibration, "SLOW", 0.01)
     tried: list[int] = []
-    calibration.measure(sleeping(lambda size: 0.012 * size, tried), [1, 2, 4])
+    calibration.measure(sleeping(lambda size: 0.012 * size, tried), [1, 2, 4], 100)
     assert tried == [1]
 
 
@@ -63,29 +63,54 @@ def test_a_size_that_does_not_fit_ends_the_search(monkeypatch: pytest.MonkeyPatc
             raise torch.OutOfMemoryError("no more")
         return lambda: time.sleep(0.002)
 
-    rates = calibration.measure(prepare, [1, 2, 4, 8])
+    rates = calibration.measure(prepare, [1, 2, 4, 8], 100)
     assert rates[4] == 0
     assert 8 not in rates
     assert max(rates, key=lambda size: rates[size]) == 2
     with pytest.raises(torch.OutOfMemoryError):
-        calibration.measure(prepare, [4])
+        calibration.measure(prepare, [4], 100)
+
+
+@pytest.mark.parametrize("room", [4, 7, 100])
+def test_measuring_holds_no_more_networks_than_there_is_room_for(room: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.005)
+    held: list[int] = []
+    most = 0
+
+    class Prepared:
+        def __init__(self, size: int) -> None:
+            nonlocal most
+            self.size = size
+            held.append(size)
+            most = max(most, sum(held))
+
+        def __call__(self) -> None:
+            time.sleep(0.001)
+
+        def __del__(self) -> None:
+            held.remove(self.size)
+
+    rates = calibration.measure(Prepared, [1, 2, 4], room)
+    assert rates.keys() == {1, 2, 4}
+    assert most <= room
+    assert not held
 
 
 def test_what_was_measured_is_kept_and_decides():
     measured: dict = {}
     hardware = Hardware(measured=measured)
     first = begin(Job(config(), Here()))
-    chosen = calibration.choose(first, 6, True, hardware)
+    chosen = calibration.choose(first, 6, 6, True, hardware)
     ((label, rates),) = measured.items()
     assert chosen in (1, 2, 4)
     assert chosen == int(max(rates, key=lambda size: rates[size]))
     assert json.loads(label)["model"]["width"] == 8
     measured[label] = {"1": 5.0, "2": 9.0, "4": 7.0, "8": 1.0}
-    assert calibration.choose(first, 6, True, hardware) == 2
-    assert calibration.choose(first, 1, True, hardware) == 1
-    assert calibration.choose(first, 64, True, hardware) == 2, "8 was falling: nothing larger is tried"
+    assert calibration.choose(first, 6, 6, True, hardware) == 2
+    assert calibration.choose(first, 1, 6, True, hardware) == 1
+    assert calibration.choose(first, 64, 64, True, hardware) == 2, "8 was falling: nothing larger is tried"
     assert len(measured) == 1
-    calibration.choose(begin(Job(config(model=MLP(width=9)), Here())), 2, True, hardware)
+    calibration.choose(begin(Job(config(model=MLP(width=9)), Here())), 2, 2, True, hardware)
     assert len(measured) == 2, "another architecture is measured by itself"
 
 

@@ -11,13 +11,16 @@ import torch
 
 from tests.contract.here import Here
 from workloads import train
+from workloads.adversaries import PGD
 from workloads.contract import Checkpoint, Ended, Hardware, Job, Result
 from workloads.datasets import Digits
-from workloads.events import Perturb, SwitchData
+from workloads.events import Perturb, Project, Record, SwitchData
+from workloads.losses import Square
+from workloads.measures import MeasureEntry
 from workloads.models import MLP, ResNet18
 from workloads.optimizers import SGD, Langevin
 from workloads.regularizers import NormBias
-from workloads.schedules import Multistep, Plateau
+from workloads.schedules import Cosine, Multistep, Plateau
 from workloads.train import Stop, TrainConfig
 
 
@@ -58,6 +61,17 @@ CASES = {
     "langevin": config(model=MLP(width=8), optimizer=Langevin(lr=0.05, noise=0.01)),
     "norm bias": config(regularizer=NormBias(mu2=100.0, weight=0.01), schedule=Multistep(milestones=(2, 4))),
     "plateau": config(model=MLP(width=8), schedule=Plateau(gamma=0.5, patience=1), stop=Stop(epochs=8)),
+    "adversary": config(model=MLP(width=8), adversary=PGD(epsilon=0.1, step=0.05, steps=2)),
+    "full batch": config(model=MLP(width=8, dropout=0.3), batch_size="full", loss=Square()),
+    "half precision": config(precision="bf16"),
+    "recorded": config(
+        model=MLP(width=8, dropout=0.3),
+        events=(Project(norm=3.0, every=2), Record(measures=(MeasureEntry(name="test_loss"),))),
+        schedule=Cosine(period=5),
+    ),
+    "augmented later": config(
+        data=Digits(subset=60), events=(SwitchData(epoch=2, data=Digits(subset=40, augment="crop_flip")),)
+    ),
     "events": config(
         model=MLP(width=8),
         events=(Perturb(every=2, std=0.01), SwitchData(epoch=2, data=Digits(subset=40, labels="random"))),

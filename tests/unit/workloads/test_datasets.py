@@ -146,6 +146,8 @@ def test_npz_is_known_by_its_content_wherever_it_lies(npz: Path):
     [
         ({"x": numpy.zeros((20, 5, 6, 3))}, "x is float64"),
         ({"y": numpy.zeros(3, int)}, "labels of x must be 20 integers"),
+        ({"test_x": numpy.zeros((0, 5, 6, 3), numpy.uint8), "test_y": numpy.zeros(0, int)}, "none of them 0"),
+        ({"test_x": numpy.zeros((8, 6, 5, 3), numpy.uint8)}, "differ in shape"),
     ],
 )
 def test_wrong_npz_is_refused(npz: Path, change: dict[str, numpy.ndarray], message: str):
@@ -154,6 +156,12 @@ def test_wrong_npz_is_refused(npz: Path, change: dict[str, numpy.ndarray], messa
     numpy.savez(npz / "wrong.npz", **parts)
     with pytest.raises(ValueError, match=message):
         Npz(path="wrong.npz").load(npz, 0)
+
+
+def test_a_file_that_is_no_npz_is_named(tmp_path: Path):
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"junk\.npz: not an \.npz file"):
+        Npz(path="junk.npz").load(tmp_path, 0)
 
 
 @pytest.mark.parametrize("config", [CIFAR10(), CIFAR100(), MNIST()])

@@ -10,7 +10,10 @@ import torch
 from tests.contract.here import Here
 from tests.unit.workloads.plain_training import Tiny
 from workloads import train
+from workloads.adversaries import PGD
 from workloads.contract import Hardware, Job, Result
+from workloads.events import SwitchData
+from workloads.losses import CrossEntropy, Exponential, Square
 from workloads.models import Conv4, ResNet18, VGGGeneralization
 from workloads.optimizers import SGD, Langevin
 from workloads.train import Stop, TrainConfig
@@ -49,6 +52,13 @@ def test_a_gpu_trains_as_a_cpu_does(slots: int | None, optimizer: Any):
     assert furthest(weights(made, "cpu", 1), weights(made, DEVICE, slots)) < 1e-9
 
 
+def test_a_graph_does_not_outlive_the_images_it_was_captured_with():
+    later = SwitchData.model_construct(epoch=2, data=Tiny(count=30, augment="crop_flip", labels="random"))
+    made = config(data=Tiny(), events=(later,))
+    found = [train.run(made, Here(device=device)).weights for device in ("cpu", DEVICE)]
+    assert furthest([dict(found[0] or {})], [dict(found[1] or {})]) < 1e-9
+
+
 @pytest.mark.parametrize("channels_last", [True, False])
 @pytest.mark.parametrize("model", [ResNet18(width=4), VGGGeneralization(width=4)], ids=lambda model: model.name)
 def test_a_graph_makes_the_same_step(model: Any, channels_last: bool):
@@ -81,8 +91,10 @@ def test_precisions(precision: Any):
     assert furthest(found, expected) < tolerance
 
 
-def test_no_step_waits_for_the_device():
-    made = config(precision="fp32")
+@pytest.mark.parametrize("loss", [CrossEntropy(), Square(), Exponential()], ids=lambda loss: loss.name)
+@pytest.mark.parametrize("adversary", [None, PGD(epsilon=0.1, step=0.05, steps=2)])
+def test_no_step_waits_for_the_device(loss: Any, adversary: Any):
+    made = config(precision="fp32", loss=loss, adversary=adversary)
     array = Array(made, begin(Job(made, Here())).data, 1, False, DEVICE)
     first = begin(Job(made, Here()))
     array.fill(0, made, 0, first.data, first.start)

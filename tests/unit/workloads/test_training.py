@@ -75,10 +75,10 @@ def test_same_seed_same_bytes_and_another_seed_differs(model: MLP | ResNet18, au
     assert not same(first, train.run(made, Here(seed=2)))
 
 
-def test_augmentation_and_threads_are_the_only_things_that_differ():
-    plain = train.run(config(), Here())
-    assert not same(plain, train.run(config(data=Digits(subset=100, augment="crop_flip")), Here()))
-    assert plain.metrics["epochs"] == 3
+def test_augmentation_changes_the_result():
+    assert not same(
+        train.run(config(), Here()), train.run(config(data=Digits(subset=100, augment="crop_flip")), Here())
+    )
 
 
 def test_no_epochs_trains_nothing():
