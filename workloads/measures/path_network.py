@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -26,69 +27,43 @@ def path_network(model: nn.Module, p: int) -> nn.Module:
 
 
 PATHLESS = (nn.ReLU, nn.Dropout, nn.Identity, nn.Flatten)
+Pass = Callable[[Tensor], Tensor]
 
 
 def _replace(layer: nn.Module, p: int) -> None:
     if isinstance(layer, nn.Conv2d | nn.Linear):
         layer.weight.abs_().pow_(p)
-        layer.bias = None
-    elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
-        layer.forward = _Scaled(_batch_norm_scale(layer).abs().pow(p))
-    elif isinstance(layer, nn.MaxPool2d):
-        layer.forward = _Summed(layer.kernel_size, layer.stride, layer.padding, 1.0)
-    elif isinstance(layer, nn.AvgPool2d):
-        layer.forward = _Summed(layer.kernel_size, layer.stride, layer.padding, _area(layer.kernel_size) ** -float(p))
-    elif isinstance(layer, nn.AdaptiveAvgPool2d):
-        layer.forward = _Global(p)
+        layer.register_parameter("bias", None)
     elif isinstance(layer, Scale):
         layer.scale.abs_().pow_(p)
-    elif isinstance(layer, Bias):
-        layer.forward = _unchanged
+    elif (passing := _passing(layer, p)) is not None:
+        layer.forward = passing
     elif isinstance(layer, Polynomial):
         raise ValueError("a path norm needs ReLU: a polynomial is not positively homogeneous")
     elif not isinstance(layer, PATHLESS) and [*layer.parameters(recurse=False)]:
         raise ValueError(f"path norms know no layer {type(layer).__name__}")
 
 
+def _passing(layer: nn.Module, p: int) -> Pass | None:
+    """What a layer does to sums over paths, where it is not what it does to images."""
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+        scale = _batch_norm_scale(layer).abs().pow(p)
+        return lambda x: x * scale.view(1, -1, *[1] * (x.ndim - 2))
+    if isinstance(layer, nn.MaxPool2d):
+        return lambda x: _window_sums(x, layer)
+    if isinstance(layer, nn.AvgPool2d):
+        area = layer.kernel_size**2 if isinstance(layer.kernel_size, int) else math.prod(layer.kernel_size)
+        return lambda x: _window_sums(x, layer) * area ** -float(p)
+    if isinstance(layer, nn.AdaptiveAvgPool2d):  # the global one: each position has the weight 1 / (H W)
+        return lambda x: x.sum((2, 3), keepdim=True) * (x.shape[2] * x.shape[3]) ** -float(p)
+    return (lambda x: x) if isinstance(layer, Bias) else None
+
+
+def _window_sums(x: Tensor, pool: nn.MaxPool2d | nn.AvgPool2d) -> Tensor:
+    return F.avg_pool2d(x, pool.kernel_size, pool.stride, pool.padding, divisor_override=1)
+
+
 def _batch_norm_scale(layer: nn.BatchNorm1d | nn.BatchNorm2d) -> Tensor:
     assert layer.running_var is not None
     scale = (layer.running_var + layer.eps).rsqrt()
     return scale if layer.weight is None else scale * layer.weight
-
-
-def _area(kernel: int | tuple[int, ...]) -> int:
-    return kernel**2 if isinstance(kernel, int) else math.prod(kernel)
-
-
-def _unchanged(x: Tensor) -> Tensor:
-    return x
-
-
-class _Scaled:
-    """Multiplies each channel."""
-
-    def __init__(self, scale: Tensor) -> None:
-        self.scale = scale
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x * self.scale.view(1, -1, *[1] * (x.ndim - 2))
-
-
-class _Summed:
-    """Sums over windows, times a factor."""
-
-    def __init__(self, kernel: int | tuple[int, ...], stride: int, padding: int, factor: float) -> None:
-        self.kernel, self.stride, self.padding, self.factor = kernel, stride, padding, factor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return F.avg_pool2d(x, self.kernel, self.stride, self.padding, divisor_override=1) * self.factor
-
-
-class _Global:
-    """The global average pool: each position has the weight 1 / (H W)."""
-
-    def __init__(self, p: int) -> None:
-        self.p = p
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return x.sum((2, 3), keepdim=True) * (x.shape[2] * x.shape[3]) ** -float(self.p)
