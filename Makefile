@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
-.PHONY: quickstart install test lint format bench test-science clean
+.PHONY: quickstart install test lint format bench test-science test-faults clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
@@ -35,6 +35,9 @@ format: .venv/installed-dev
 
 test-science: .venv/installed-dev
 	$(BIN)/python -m pytest -m science --timeout 1800
+
+test-faults: .venv/installed-dev
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -n 2 --dist worksteal
 
 bench: .venv/installed-dev
 	@set -e; for benchmark in $(BENCHMARKS); do PYTHONPATH=. $(BIN)/python $$benchmark; done

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.errors import allowed
-from orchestrator.paths import split
+from orchestrator.paths import OWN, split
 from orchestrator.problems import Problems
 from orchestrator.yamlfile import Place, kind
 
@@ -153,9 +153,7 @@ class _Reader:
         if isinstance(label, str) and (not label.isprintable() or not label.strip() or len(label) > 100):
             self.problems.add(place, "the name of a level is 1 to 100 printable characters")
         settings = self.problems.mapping(place, raw)
-        for path in settings:
-            self._is_path(path, (label, path))
-        return {str(path): value for path, value in settings.items()}
+        return {str(path): value for path, value in settings.items() if self._is_path(path, (label, path))}
 
     def _is_path(self, path: Any, below: Place) -> bool:
         segments = split(path) if isinstance(path, str) else ()
@@ -165,8 +163,9 @@ class _Reader:
             self._refuse(f"{path!r} begins with no stage; {allowed(segments[0], self.stages)}", *below)
         elif len(segments) == 1:
             self._refuse(f"{path!r} names a stage, not a field of it; write {path}.FIELD", *below)
-        elif segments[1] in ("workload", "over"):
-            self._refuse(f"`{segments[1]}` cannot vary; make another stage", *below)
+        elif segments[1] in OWN:
+            way = "state it in the stage or in an overlay" if segments[1] == "time_limit" else "make another stage"
+            self._refuse(f"`{segments[1]}` cannot vary; {way}", *below)
         else:
             return True
         return False
@@ -181,7 +180,7 @@ class _Reader:
             earlier = first.setdefault(identity(label), index)
             if earlier != index:
                 self._refuse(f"duplicate level {kind(label)}: entry {index + 1} is entry {earlier + 1} again", index)
-        return tuple(map(Level, labels, settings))
+        return tuple(Level(labels[index], settings[index]) for index in first.values())
 
 
 def _leaves(raw: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -7,66 +7,82 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path as FilePath
 from typing import Any
 
 from pydantic import ValidationError
 
 from orchestrator import inputs
 from orchestrator.axes import Axis, Level, identity
-from orchestrator.errors import SpecError, allowed
+from orchestrator.comparisons import keys_that_are_no_text
+from orchestrator.errors import MOST, SpecError, allowed
 from orchestrator.explain import complaints, no_such_path
+from orchestrator.extending import load_extended
 from orchestrator.inputs import StageRef
-from orchestrator.paths import Path, entry_name, split
-from orchestrator.problems import Problems
+from orchestrator.paths import OWN, Path, entry_name, split
+from orchestrator.problems import SET, Problems
 from orchestrator.schema import item
 from orchestrator.space import Trial, apply_settings, trials
-from orchestrator.spec import Stage, SweepSpec
-from orchestrator.yamlfile import Place
-from workloads.contract import SHIPPED, Workload, load_workload
+from orchestrator.spec import FIELDS, SweepSpec, build
+from orchestrator.stages import with_text_keys, workload
+from orchestrator.yamlfile import Place, kind
+from workloads.contract import Workload
 
-_MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+ELSEWHERE = ("name", "title", "source", "tables", "figures", "claims", "extends")
+"""What may be wrong in a file while its stages and trials are known."""
 
 
 def check(spec: SweepSpec) -> None:
     """Raises SpecError with everything that is wrong with the stages of `spec`; needs no torch."""
-    checker = _Checker(spec, Problems(spec.document))
+    problems = Problems(spec.document)
+    _check(spec, problems, whole=True)
+    problems.stop()
+
+
+def read_checked(path: FilePath, scale: str | None, overrides: Mapping[str, Any]) -> SweepSpec:
+    """`spec.read` and `check` in one: raises SpecError with everything that is wrong with the file."""
+    problems = Problems(load_extended(path))
+    spec = build(problems, scale, overrides)
+    _check(spec, problems, whole=problems.spare(*(name for name in FIELDS if name not in ELSEWHERE), SET))
+    problems.stop()
+    return spec
+
+
+def _check(spec: SweepSpec, problems: Problems, whole: bool) -> None:
+    checker = _Checker(spec, problems, whole)
     checker.paths()
     checker.combinations()
-    checker.problems.stop()
 
 
 @dataclass
 class _Checker:
+    """Checks the stages of a sweep.
+
+    Attributes:
+        whole: Whether stages and axes are all there; else only what a value that is stated says is wrong counts, since
+            what is missing, or does not fit together, may stand in what could not be read.
+    """
+
     spec: SweepSpec
     problems: Problems
+    whole: bool
     workloads: dict[str, Workload] = field(default_factory=dict)
     checked: set[tuple[str, str]] = field(default_factory=set)
     nowhere: set[Path] = field(default_factory=set)
     cyclic: bool = False
+    absent: set[Place] = field(default_factory=set)
+    wrong: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, stage in self.spec.stages.items():
-            if stage.over is not None:
-                self.problems.add(("stages", name, "over"), "not supported yet: a stage sees its own trial only")
-            workload = self._load(stage)
-            if workload is not None:
-                self.workloads[name] = workload
-
-    def _load(self, stage: Stage) -> Workload | None:
-        place, name = ("stages", stage.name, "workload"), stage.workload
-        if not _MODULE.fullmatch(name) or (name not in SHIPPED and "." not in name):
-            self.problems.add(place, f"unknown workload {name!r}; {allowed(name, [*SHIPPED, 'package.module'])}")
-            return None
-        try:
-            return load_workload(name)
-        except (LookupError, TypeError) as error:
-            self.problems.add(place, str(error.args[0] if error.args else error))
-        except Exception as error:  # a user's module may fail in any way
-            self.problems.add(place, f"importing {name} failed: {type(error).__name__}: {error}")
-        return None
+            if not stage.workload:
+                continue
+            try:
+                self.workloads[name] = workload(stage.workload)
+            except LookupError as error:
+                self.problems.add(("stages", name, "workload"), str(error.args[0]))
 
     def paths(self) -> None:
         """Every path that a level or an overlay sets exists in its workload."""
@@ -80,7 +96,7 @@ class _Checker:
 
     def _path(self, path: Path, place: Place) -> None:
         workload = self.workloads.get(path[0])
-        if workload is None or path[1] == "from":
+        if workload is None or path[1] == "from" or path[1] in OWN:
             return
         wrong = no_such_path(workload.config, path[1:])
         if wrong:
@@ -89,7 +105,8 @@ class _Checker:
 
     def combinations(self) -> None:
         """The stages of as many trials as it takes to see every level."""
-        for trial in _covering(self.spec, self.problems):
+        starting: set[str] = set()
+        for trial in _covering(self.spec, self.problems) if self.whole else _one_by_one(self.spec):
             settings = {path: value for path, value in trial.settings.items() if split(path) not in self.nowhere}
             try:
                 stages = apply_settings(self.spec.stages, settings)
@@ -97,24 +114,43 @@ class _Checker:
                 self._unsettable(trial, error)
                 continue
             references = {name: self._stage(name, raw, trial) for name, raw in stages.items()}
+            starting.update(name for name, found in references.items() if found)
             self._cycles({name: {ref.stage for ref in found.values()} for name, found in references.items()}, trial)
+        for name, stage in self.spec.stages.items():
+            if stage.over is not None and self.checked and self.whole and name not in starting:
+                self.problems.add(("stages", name, "over"), "gathers what the stage starts from: it starts from none")
 
     def _unsettable(self, trial: Trial, error: SpecError) -> None:
         for problem in error.problems:
+            if self._is_wrong_itself(split(problem.field)[0]):
+                continue
             source = self._level_place(trial, split(problem.field))
             if source and source[:2] == ("axes", problem.field):
                 source = source[:2]  # every level of a dotted axis fails alike
             self.problems.add(source or self.spec.place("stages", *split(problem.field)), problem.message)
 
+    def _is_wrong_itself(self, stage: str) -> bool:
+        """Whether something that a stage states is wrong before any level sets anything; notes it."""
+        if stage not in self.wrong:
+            alone = _Checker(self.spec, Problems(self.spec.document), whole=False)
+            alone._stage(stage, self.spec.stages[stage].config, Trial({}, {}, 0))
+            self.problems.include(alone.problems)
+            self.wrong[stage] = bool(alone.problems)
+        return self.wrong[stage]
+
     def _stage(self, name: str, raw: dict[str, Any], trial: Trial) -> Mapping[str, StageRef]:
         """Check one stage of one trial; returns the stages that it starts from."""
-        closed, references = inputs.extract(raw)
         text = json.dumps(raw)
+        nameless = [*keys_that_are_no_text(raw, ())]
+        closed, references = inputs.extract(with_text_keys(raw) if nameless else raw)
         if (name, text) in self.checked:
             return references
         self.checked.add((name, text))
+        for path in nameless:
+            said = f"expected text as a field's name, got {kind(path[-1])}; quote it"
+            self._note(name, path, raw, trial, said)  # pyright: ignore[reportArgumentType] the key that is no text
         for role, reference in references.items():
-            if reference.stage not in self.spec.stages:
+            if reference.stage not in self.spec.stages and not self._is_stated(("stages", reference.stage)):
                 message = f"no stage {reference.stage!r}; {allowed(reference.stage, self.spec.stages)}"
                 self._note(name, _input_path(raw, role), raw, trial, message)
         if name in self.workloads:
@@ -138,8 +174,17 @@ class _Checker:
         if source is None:
             overlaid = self.spec.place("stages", *named)
             source = overlaid if overlaid[0] != "stages" else ("stages", stage, *path)
+        if not self.whole and (not path or not self._is_stated(source)):
+            return
+        if source in self.absent:
+            return
+        if message.startswith("missing; "):
+            self.absent.add(source)
         elsewhere = source[0] != "stages"
         self.problems.add(source, f"{'.'.join(named)}: {message}" if elsewhere else message)
+
+    def _is_stated(self, place: Place) -> bool:
+        return place[:1] == (SET,) or place in self.spec.document.positions
 
     def _level_place(self, trial: Trial, path: Path) -> Place | None:
         """The place in `axes` of the level that set `path` or what it lies in; the deepest where several did."""
@@ -199,6 +244,14 @@ def _covering(spec: SweepSpec, problems: Problems) -> Iterator[Trial]:
             yield trial
         if not wanted:
             return
+
+
+def _one_by_one(spec: SweepSpec) -> Iterator[Trial]:
+    """The file as it stands, then with each of the first levels alone: no real trials."""
+    yield Trial({}, {}, 0)
+    levels = [(axis.name, level) for axis in spec.axes.values() for level in axis.levels[:MOST]]
+    for name, level in levels[:MOST]:
+        yield Trial({name: level.label}, level.settings, 0)
 
 
 def _level(axis: Axis, label: Any) -> tuple[int, Level]:

@@ -1,50 +1,51 @@
-"""Records -> verdicts: supported where the 95 % interval lies inside the claim, refuted wholly outside, else undecided.
+"""Records -> verdicts: supported where the 95 % interval lies inside the claim, refuted wholly outside, or undecided.
 
-A claim is judged separately for every combination of the axes that its `where` leaves open (all but the seed), and must
-hold for all of them. Differences are paired by seed: trials with one seed share initial weights and data order.
-Each combination is tested at 95 % by itself: that keeps the error rate of "supported", which needs all of them.
+A claim is judged for every combination of the axes that its `where` leaves open (all but the seed), each a case. It
+must hold in all of them, or with `for_most` in all those of at least that share of an axis' levels. "Supported" and
+"refuted" are each wrong in at most 2.5 % of sweeps, however many cases there are: "all hold" is the largest of their
+p-values, "one does not" Bonferroni's, "at least r of m" the partial conjunction's (`statistics.conjunction`).
+
+Differences are paired by seed where two levels share seeds: trials with one seed share initial weights and data order.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from orchestrator import statistics
-from orchestrator.axes import SEED
-from orchestrator.errors import allowed
-from orchestrator.evidence import Bound, Case, Judgement
-from orchestrator.levels import is_level, level_text, short_names
+from orchestrator import power, statistics
+from orchestrator.cases import Undecidable, axis_of, bound_of, cases
+from orchestrator.evidence import ALPHA, PERCENT, Case, Judgement, judgement
+from orchestrator.levels import level_text
 from orchestrator.notation import interval_text
-from orchestrator.record import ADAPTIVE, AXIS, METRIC, axis_names, metric_names
-from orchestrator.store import Scalar
+from orchestrator.record import ADAPTIVE
 
 if TYPE_CHECKING:
     import pyarrow
 
     from orchestrator.spec import ClaimSpec
 
-PAIRED = "paired t over seeds, 95 %"
-PLAIN = "t over seeds, 95 %"
 SEQUENTIAL = ", sequential (adaptive seeds)"
 SIGNS = {"supported": "✓", "refuted": "✗", "undecided": "?"}
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the records say of a claim; the numbers are those of the combination that bears it out least.
+    """What the records say of a claim; the numbers are those of the combination that decides it.
 
     Attributes:
         criterion: The claim as a formula, such as `test_accuracy: random - adversarial >= 15.00 points`.
         estimate: The mean (difference) with its interval `low` .. `high`; None where there are too few values.
-        n: Values or pairs behind the estimate.
-        combination: The levels for which the estimate holds, "" if there is only one combination.
+        n: Values or pairs behind the estimate; of two samples those of the smaller.
         why: What stands against a stronger verdict, and how many combinations were judged.
+        combination: The levels for which the estimate holds, "" if there is only one combination.
+        difference: Whether the estimate is one of differences.
+        p: The two-sided p-value of the verdict: twice the smaller of those of support and refutation.
+        more: With so many seeds more it would be decided with 80 % power, as far as can be told.
+        adjusted: The verdict after Holm's correction for all claims of the sweep.
     """
 
     name: str
@@ -59,208 +60,162 @@ class Verdict:
     metric: str
     criterion: str
     combination: str
-
-
-@dataclass(frozen=True)
-class _Trial:
-    levels: Mapping[str, Scalar]
-    value: float | None
-    status: str
+    difference: bool = False
+    p: float = 1.0
+    more: int | None = None
+    adjusted: Judgement = "undecided"
 
     @property
-    def seed(self) -> Scalar:
-        return self.levels.get(SEED)
-
-    @property
-    def usable(self) -> bool:
-        """A metric stands for itself even where another one failed; what diverged measured no trained network."""
-        return self.status != "diverged" and self.value is not None and math.isfinite(self.value)
-
-    @property
-    def fate(self) -> str:
-        """Why it is not usable."""
-        if self.value is not None and self.status != "diverged":
-            return "not finite"
-        return "missing" if self.status == "done" else self.status
+    def found(self) -> str:
+        """The estimate with its interval and unit."""
+        if self.estimate is None:
+            return "nothing yet"
+        return interval_text(self.estimate, self.low, self.high, self.metric, self.difference)
 
 
-class _Undecidable(Exception):
-    """The records lack what the claim speaks of."""
+def judge_all(claims: Iterable[ClaimSpec], records: pyarrow.Table) -> list[Verdict]:
+    """The verdicts on the claims of a sweep, each with the one that Holm's correction for all of them leaves."""
+    found = [judge(claim, records) for claim in claims]
+    corrected = statistics.holm([verdict.p for verdict in found])
+    return [
+        replace(verdict, adjusted=verdict.verdict if p <= 2 * ALPHA else "undecided")
+        for verdict, p in zip(found, corrected, strict=True)
+    ]
 
 
 def judge(claim: ClaimSpec, records: pyarrow.Table) -> Verdict:
-    """The verdict on a claim; a pure function of the records, which may be those of a sweep that still runs.
+    """The verdict on a claim by itself; a pure function of the records, which may be those of a sweep that still runs.
 
-    Forms: `compare` (the difference high - low) or the metric itself, each with `at_least`, `at_most` or `within`
-    (an equivalence test: the interval inside [-m, m]); `compare` alone means a difference above 0; `increasing` and
-    `decreasing` (every difference of adjacent levels, in numeric order where they are numbers, is above or below 0).
+    Forms: the metric itself, or `compare` (the difference high - low), with `at_least`, `at_most` or both; `compare`
+    with `within` (an equivalence test); `order`, `increasing` and `decreasing` (every difference of adjacent levels, in
+    numeric order where they are numbers, is above or below 0).
     """
-    paired = claim.compare is not None or _trend(claim) is not None
-    test = (PAIRED if paired else PLAIN) + (SEQUENTIAL if ADAPTIVE in records.column_names else "")
-    criterion = _criterion(claim)
-    common = {"name": claim.name, "says": claim.says, "metric": claim.metric, "criterion": criterion, "test": test}
+    sequential = SEQUENTIAL if ADAPTIVE in records.column_names else ""
+    nothing = Verdict(
+        name=claim.name, says=claim.says, metric=claim.metric, criterion=_criterion(claim), verdict="undecided",
+        estimate=None, low=None, high=None, n=0, test="", why="", combination="",
+    )  # fmt: skip
     try:
-        cases = list(_cases(claim, _trials(claim, records)))
-        if not cases:
-            raise _Undecidable("no combination of levels has what the claim compares")
-    except _Undecidable as reason:
-        return Verdict(
-            **common, verdict="undecided", estimate=None, low=None, high=None, n=0, why=str(reason), combination=""
-        )
-    worst = min(cases, key=lambda case: case.order)
+        units = _units(claim, cases(claim, records))
+    except Undecidable as reason:
+        return replace(nothing, why=str(reason), test=f"t over seeds, {PERCENT}{sequential}")
+    support, refutation = _p_values(claim, units)
+    said = judgement(support, refutation)
+    worst = _deciding(claim, units, said)
     interval = worst.interval
-    return Verdict(
-        **common,
-        verdict=worst.judgement,
-        estimate=interval.estimate if interval else statistics.mean(worst.values),
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        n=len(worst.values),
-        why="; ".join(filter(None, [worst.why, _tally(cases)])),
+    more, advice = _more(worst, sum(map(len, units))) if said == "undecided" else (None, "")
+    return replace(
+        nothing,
+        verdict=said,
+        estimate=worst.center,
+        low=interval and interval.low,
+        high=interval and interval.high,
+        n=worst.n,
+        test=f"{worst.test}{sequential}",
+        why="; ".join(filter(None, [*worst.reasons, *_correction(worst, said), advice, _tally(claim, units)])),
         combination=worst.label,
+        difference=axis_of(claim) is not None,
+        p=min(1.0, 2 * min(support, refutation)),
+        more=more,
+        adjusted=said,
     )
 
 
-def _trend(claim: ClaimSpec) -> str | None:
-    return claim.increasing or claim.decreasing
+_Unit = Sequence[Case]
+"""The cases of one level of the axis of `for_most`; without it there is one unit a case."""
 
 
-def _bound(claim: ClaimSpec) -> Bound:
-    if _trend(claim):
-        return Bound("at_least" if claim.increasing else "at_most", 0.0, strict=True)
-    for kind in ("at_least", "at_most", "within"):
-        if (value := getattr(claim, kind)) is not None:
-            return Bound(kind, float(value))
-    return Bound("at_least", 0.0, strict=True)
+def _units(claim: ClaimSpec, found: Sequence[Case]) -> list[_Unit]:
+    if claim.for_most is None:
+        return [(case,) for case in found]
+    units: dict[object, list[Case]] = {}
+    for case in found:
+        units.setdefault(case.levels[claim.for_most.axis], []).append(case)
+    return list(units.values())
+
+
+def _needed(claim: ClaimSpec, count: int) -> int:
+    """In how many of `count` units the claim must hold."""
+    if claim.for_most is None:
+        return count
+    share = claim.for_most.share
+    return count // 2 + 1 if share is None else max(1, math.ceil(share * count - 1e-9))
+
+
+def _support(unit: _Unit) -> float:
+    return max(case.p_values[0] for case in unit)
+
+
+def _refutation(unit: _Unit) -> float:
+    return statistics.conjunction([case.p_values[1] for case in unit], 1)
+
+
+def _p_values(claim: ClaimSpec, units: Sequence[_Unit]) -> tuple[float, float]:
+    """Of "it holds in as many units as needed" and of "it fails in more than it may"."""
+    needed = _needed(claim, len(units))
+    support = statistics.conjunction([_support(unit) for unit in units], needed)
+    return support, statistics.conjunction([_refutation(unit) for unit in units], len(units) - needed + 1)
+
+
+def _deciding(claim: ClaimSpec, units: Sequence[_Unit], said: Judgement) -> Case:
+    """The case on which it hangs: where it must hold in r units, the worst of the r-th best one."""
+    if said == "refuted":
+        ordered = sorted(units, key=lambda unit: (-_refutation(unit), -min(case.margin for case in unit)))
+        unit = ordered[_needed(claim, len(units)) - 1]
+        return min(unit, key=lambda case: (case.p_values[1], case.margin))
+    ordered = sorted(units, key=lambda unit: (_support(unit), -min(case.margin for case in unit)))
+    unit = ordered[_needed(claim, len(units)) - 1]
+    return min(unit, key=lambda case: (-case.p_values[0], case.margin))
+
+
+def _correction(case: Case, said: Judgement) -> list[str]:
+    """Why a case that would decide it alone does not."""
+    if said != "undecided" or case.judgement == "undecided":
+        return []
+    return [f"{case.judgement} there at {PERCENT}, but not after the correction for several cases"]
+
+
+def _more(case: Case, count: int) -> tuple[int | None, str]:
+    """How many more seeds would decide the case, and how to say so."""
+    found, center = case.found, case.center
+    if case.dropped or found is None or center is None:
+        return None, ""
+    inside = case.bound.low < center < case.bound.high
+    wanted = power.seeds_needed(found, case.bound.margins(center), ALPHA if inside else ALPHA / count)
+    if wanted is None:
+        return None, f"too near the bound to be decided with {power.MOST} seeds"
+    more = wanted - case.n
+    return (
+        more,
+        f"too few seeds: about {more} more ({wanted} in all) for {100 * power.POWER:.0f} % power at this spread",
+    )
 
 
 def _criterion(claim: ClaimSpec) -> str:
-    if trend := _trend(claim):
-        return f"{claim.metric} {'increases' if claim.increasing else 'decreases'} along {trend.rpartition('.')[2]}"
-    bound = _bound(claim).text(claim.metric, claim.compare is not None)
-    if claim.compare is None:
-        return f"{claim.metric} {bound}"
-    high, low = level_text(claim.compare.high), level_text(claim.compare.low)
-    return f"{claim.metric}, {claim.compare.axis.rpartition('.')[2]} {high} − {low} {bound}"
-
-
-def _trials(claim: ClaimSpec, records: pyarrow.Table) -> list[_Trial]:
-    """The trials that the claim speaks of, with its metric."""
-    axes, metrics = axis_names(records), metric_names(records)
-    named = [*claim.where, *filter(None, [claim.compare and claim.compare.axis, _trend(claim)])]
-    for axis in named:
-        if axis not in axes:
-            raise _Undecidable(f"the records have no axis {axis!r}; {allowed(axis, axes)}")
-    if claim.metric not in metrics:
-        raise _Undecidable(f"no trial reports {claim.metric!r}; {allowed(claim.metric, metrics)}")
-    columns = [records[f"{AXIS}{axis}"].to_pylist() for axis in axes]
-    for axis, wanted in claim.where.items():
-        _require(axis, wanted if isinstance(wanted, tuple | list) else (wanted,), columns[axes.index(axis)])
-    values, status = records[f"{METRIC}{claim.metric}"].to_pylist(), records["status"].to_pylist()
-    levels = [dict(zip(axes, row, strict=True)) for row in zip(*columns, strict=True)] if axes else [{}] * len(values)
-    found = [_Trial(*parts) for parts in zip(levels, values, status, strict=True) if _in(parts[0], claim.where)]
-    if not found:
-        raise _Undecidable("no trial has all the levels of `where`")
-    return found
-
-
-def _require(axis: str, wanted: Sequence[Scalar], column: Sequence[Scalar]) -> None:
-    present = list(dict.fromkeys(column))
-    for label in wanted:
-        if not any(is_level(level, label) for level in present):
-            texts = [level_text(level) for level in present]
-            raise _Undecidable(f"no trial has {axis} = {level_text(label)}; {allowed(level_text(label), texts)}")
-
-
-def _in(levels: Mapping[str, Scalar], where: Mapping[str, Any]) -> bool:
-    return all(
-        any(is_level(levels[axis], label) for label in (wanted if isinstance(wanted, tuple | list) else (wanted,)))
-        for axis, wanted in where.items()
-    )
-
-
-def _cases(claim: ClaimSpec, trials: Sequence[_Trial]) -> Iterator[Case]:
-    bound, trend = _bound(claim), _trend(claim)
-    along = claim.compare.axis if claim.compare else trend
-    groups = _combinations(trials, along)
-    if along is None:
-        for label, group in groups:
-            kept = [trial.value for trial in group if trial.usable and trial.value is not None]
-            yield Case(label, kept, Counter(trial.fate for trial in group if not trial.usable), bound, "values")
-        return
-    if claim.compare:
-        _require(along, (claim.compare.high, claim.compare.low), [trial.levels[along] for trial in trials])
-        steps = [(claim.compare.low, claim.compare.high)]
+    along = (axis_of(claim) or "").rpartition(".")[2]
+    metric = f"median {claim.metric}" if claim.statistic == "median" else claim.metric
+    if claim.increasing or claim.decreasing:
+        text = f"{metric} {'increases' if claim.increasing else 'decreases'} along {along}"
+    elif claim.order:
+        text = f"{metric}, {along} {' < '.join(level_text(level) for level in claim.order.levels)}"
     else:
-        steps = _adjacent(along, [trial.levels[along] for trial in trials])
-    for label, group in groups:
-        for low, high in steps:
-            step = "" if claim.compare else f"{level_text(low)} → {level_text(high)}"
-            if case := _pairs(" ".join(filter(None, [step, label])), group, along, low, high, bound):
-                yield case
+        text = bound_of(claim).text(claim.metric, claim.compare is not None)
+        if claim.compare:
+            text = f"{along} {level_text(claim.compare.high)} − {level_text(claim.compare.low)} {text}"
+        text = f"{metric}{', ' if claim.compare else ' '}{text}"
+    quantifiers = [f"for all {axis.rpartition('.')[2]}" for axis in claim.for_all]
+    if claim.for_most:
+        share = "most" if claim.for_most.share is None else f"at least {100 * claim.for_most.share:g} % of"
+        quantifiers.append(f"for {share} {claim.for_most.axis.rpartition('.')[2]}")
+    return ", ".join([text, *quantifiers])
 
 
-def _adjacent(axis: str, column: Sequence[Scalar]) -> list[tuple[Scalar, Scalar]]:
-    levels = list(dict.fromkeys(column))
-    numbers = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool)]
-    ordered: Sequence[Scalar] = sorted(numbers) if len(numbers) == len(levels) else levels
-    if len(ordered) < 2:
-        raise _Undecidable(f"{axis} has the one level {level_text(ordered[0])}: nothing to order")
-    return list(pairwise(ordered))
-
-
-def _combinations(trials: Sequence[_Trial], along: str | None) -> list[tuple[str, list[_Trial]]]:
-    """The trials by the levels of all axes but the seed and the one compared, labelled by those that vary."""
-    axes = [axis for axis in trials[0].levels if axis not in (SEED, along)]
-    varying = [axis for axis in axes if len({trial.levels[axis] for trial in trials}) > 1]
-    short = short_names(trials[0].levels)
-    groups: dict[str, list[_Trial]] = {}
-    for trial in trials:
-        label = " ".join(f"{short[axis]}={level_text(trial.levels[axis])}" for axis in varying)
-        groups.setdefault(label, []).append(trial)
-    return list(groups.items())
-
-
-def _pairs(label: str, group: Sequence[_Trial], along: str, low: Scalar, high: Scalar, bound: Bound) -> Case | None:
-    """The differences high - low by seed; None where the plan pairs no two trials."""
-    below = {trial.seed: trial for trial in group if is_level(trial.levels[along], low)}
-    above = {trial.seed: trial for trial in group if is_level(trial.levels[along], high)}
-    differences: list[float] = []
-    dropped: Counter[str] = Counter()
-    seeds = [seed for seed in above if seed in below]
-    for pair in ((above[seed], below[seed]) for seed in seeds):
-        lost = next((trial for trial in pair if not trial.usable), None)
-        if lost is not None:
-            dropped[lost.fate] += 1
-        elif pair[0].value is not None and pair[1].value is not None:
-            differences.append(pair[0].value - pair[1].value)
-    return Case(label, differences, dropped, bound, "pairs") if seeds else None
-
-
-def _tally(cases: Sequence[Case]) -> str:
-    if len(cases) == 1:
+def _tally(claim: ClaimSpec, units: Sequence[_Unit]) -> str:
+    if len(units) == 1 and len(units[0]) == 1:
         return ""
-    counts = Counter(case.judgement for case in cases)
-    return f"{len(cases)} cases: " + ", ".join(f"{counts[name]} {name}" for name in SIGNS if counts[name])
-
-
-def render_verdicts(verdicts: Sequence[Verdict], format: Literal["text", "json"] = "text") -> str:
-    """The verdicts for people or for programs."""
-    if format == "json":
-        return json.dumps([asdict(verdict) for verdict in verdicts], indent=1, ensure_ascii=False, allow_nan=False)
-    return "\n".join(_lines(verdict) for verdict in verdicts)
-
-
-def _lines(verdict: Verdict) -> str:
-    head = f"{SIGNS[verdict.verdict]} {verdict.verdict:<9}  {verdict.name}: {verdict.says}"
-    return "\n".join([head, *(f"    {line}" for line in filter(None, [_numbers(verdict), verdict.why]))])
-
-
-def _numbers(verdict: Verdict) -> str:
-    parts = [verdict.criterion]
-    if verdict.estimate is not None:
-        difference = verdict.test.startswith(PAIRED)
-        found = interval_text(verdict.estimate, verdict.low, verdict.high, verdict.metric, difference)
-        at = f" at {verdict.combination}" if verdict.combination else ""
-        parts.append(f"found {found}, n={verdict.n}{at} ({verdict.test})")
-    return ": ".join(parts)
+    judged = [judgement(_support(unit), _refutation(unit)) for unit in units]
+    counts = Counter(judged)
+    what = f"levels of {claim.for_most.axis.rpartition('.')[2]}" if claim.for_most else "cases"
+    needed = f" ({_needed(claim, len(units))} needed)" if claim.for_most else ""
+    said = ", ".join(f"{counts[name]} {name}" for name in SIGNS if counts[name])
+    return f"{len(units)} {what}{needed}: {said}"

@@ -1,6 +1,7 @@
 """The command `sweep`: parses the command line and shows what went wrong. The commands themselves are in commands/.
 
-Exit codes: 0 done; 1 some trials failed, or a claim is refuted; 2 the request was wrong; 130 interrupted.
+Exit codes: 0 done; 1 some trials failed, or a claim is refuted, or the machine failed; 2 the request was wrong;
+130 interrupted; 143 told to end (SIGTERM).
 """
 
 from __future__ import annotations
@@ -8,12 +9,19 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import shlex
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
-from orchestrator.errors import SweepError, allowed
+from orchestrator.errors import EngineLost, SweepError, allowed
+from orchestrator.stopping import Interrupted, leave_now
+from orchestrator.writing import explain, reason
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
 ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"
@@ -21,10 +29,16 @@ COMMANDS = {
     "run": "run",
     "plan": "plan",
     "status": "plan",
+    "why": "why",
+    "diff": "diff",
+    "gc": "gc",
     "table": "results",
     "claims": "results",
+    "figures": "report",
+    "report": "report",
     "export": "elsewhere",
     "import": "elsewhere",
+    "schema": "schema",
     "list": "things",
     "data": "things",
     "ui": "mlflow",
@@ -52,6 +66,8 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
     _add_readers(commands)
+    _add_reports(commands)
+    _add_explainers(commands)
     _add_elsewhere(commands)
     _add_others(commands)
     return top
@@ -66,6 +82,12 @@ def _add_spec(command: argparse.ArgumentParser) -> None:
     _add_store(command)
 
 
+def _add_machine(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
+    command.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
+    command.add_argument("--array", type=_array, default="auto", metavar="off|auto|N", help=ARRAY)
+
+
 def _add_store(command: argparse.ArgumentParser) -> None:
     command.add_argument("--store", default="runs", metavar="DIR", help="what sweeps made (default ./runs)")
 
@@ -73,18 +95,18 @@ def _add_store(command: argparse.ArgumentParser) -> None:
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run = commands.add_parser("run", help="run what is missing of sweeps and print their tables")
     _add_spec(run)
-    run.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
-    run.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
-    run.add_argument("--array", type=_array, default="auto", metavar="off|auto|N", help=ARRAY)
+    _add_machine(run)
     run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
     run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
+    run.add_argument("--yes", action="store_true", help="do not ask before more than one GPU-hour")
     shown = run.add_mutually_exclusive_group()
     shown.add_argument("--plain", action="store_true", help="lines instead of a live view")
     shown.add_argument("--quiet", action="store_true", help="no progress")
     shown.add_argument("--json", action="store_true", help="progress as JSON lines")
-    plan = commands.add_parser("plan", help="show trials, nodes, what is shared and done; runs nothing")
+    plan = commands.add_parser("plan", help="show trials, nodes, what is shared and done, and the cost; runs nothing")
     _add_spec(plan)
+    _add_machine(plan)
     plan.add_argument("--json", action="store_true", help="for programs")
 
 
@@ -105,6 +127,37 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_store(claims)
 
 
+def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:
+    figures = commands.add_parser("figures", help="draw the figures of a sweep")
+    figures.add_argument("name", metavar="NAME", help="a sweep, or a bundle of one")
+    figures.add_argument("--figure", metavar="FIGURE", help="one figure only")
+    figures.add_argument("--format", choices=("svg", "pdf", "png"), default="svg")
+    figures.add_argument("--output", type=Path, metavar="DIR", help="where to (default: sweeps/NAME/figures/)")
+    report = commands.add_parser("report", help="one page of HTML a sweep, and an index of several")
+    report.add_argument("names", nargs="+", metavar="NAME", help="sweeps, or bundles of them")
+    report.add_argument("--output", type=Path, metavar="PATH", help="the page, or the folder of several")
+    report.add_argument("--bundle", type=Path, metavar="FILE", help="pack the sweep into a .zip or .tar.gz instead")
+    for command in (figures, report):
+        command.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+        _add_store(command)
+
+
+def _add_explainers(commands: argparse._SubParsersAction[_Parser]) -> None:
+    why = commands.add_parser("why", help="what a node is, who needs it, why it will run again or not")
+    why.add_argument("key", metavar="KEY", help="of a node, or as much of its beginning as no other has")
+    diff = commands.add_parser("diff", help="in what two sweeps differ, or a sweep file and the store")
+    diff.add_argument("first", metavar="A", help="a sweep file, or the name of a sweep of the store")
+    diff.add_argument("second", nargs="?", metavar="B", help="another (default: the sweep of the store of that name)")
+    diff.add_argument("--scale", help="of files: a named overlay")
+    diff.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="of files: replace one value")
+    gc = commands.add_parser("gc", help="show what no sweep of the store needs; --yes removes it")
+    gc.add_argument("--yes", action="store_true", help="remove it")
+    for command in (why, diff, gc):
+        command.add_argument("--json", action="store_true", help="for programs")
+        command.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+        _add_store(command)
+
+
 def _add_elsewhere(commands: argparse._SubParsersAction[_Parser]) -> None:
     export = commands.add_parser("export", help="write what is missing for a machine without Ray and MLflow")
     _add_spec(export)
@@ -115,6 +168,7 @@ def _add_elsewhere(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_others(commands: argparse._SubParsersAction[_Parser]) -> None:
+    commands.add_parser("schema", help="print the JSON schema of sweep files, for editors")
     listing = commands.add_parser("list", help="what there is to use in a sweep")
     listing.add_argument("kind", nargs="?", choices=KINDS)
     _add_store(listing)
@@ -129,6 +183,8 @@ def _add_others(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_store(show)
     sync = commands.add_parser("sync", help="send MLflow what it has not got yet")
     sync.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
+    sync.add_argument("--rebuild", action="store_true", help="make all runs again from the store")
+    sync.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
     _add_store(sync)
 
 
@@ -160,26 +216,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a user's own `workload: package.module`
     try:
-        module = importlib.import_module(f"orchestrator.commands.{COMMANDS[request.command]}")
-        return getattr(module, f"{request.command}_command")(request)
-    except SweepError as error:
-        if request.debug:
-            raise
-        print(error, file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted: what is finished is kept; the same command goes on", file=sys.stderr)
-        return 130
+        with _told_to_end():
+            module = importlib.import_module(f"orchestrator.commands.{COMMANDS[request.command]}")
+            return getattr(module, f"{request.command}_command")(request)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as error:
-        if request.debug:
+    except (Exception, KeyboardInterrupt) as error:
+        if request.debug and not isinstance(error, KeyboardInterrupt):
             raise
-        print(
-            f"{type(error).__name__}: {error} (a fault of ours or of the machine: --debug shows where)", file=sys.stderr
-        )
-        return 1
+        message, code = _ending(error, sys.argv[1:] if arguments is None else arguments)
+        print(message, file=sys.stderr, flush=True)
+        if isinstance(error, EngineLost):
+            leave_now(code)  # what is left of Ray in this process would wait for the rest of it
+        return code
+
+
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """SIGTERM ends a command as Ctrl-C does; a run listens by itself and does it in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        raise Interrupted(number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _ending(error: BaseException, arguments: Sequence[str]) -> tuple[str, int]:
+    """What to say of what ended a command, and the exit code."""
+    if isinstance(error, SweepError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        code = error.exit_code if isinstance(error, Interrupted) else 130
+        goes_on = f"; to go on: {shlex.join(['sweep', *map(str, arguments)])}" if arguments[:1] == ["run"] else ""
+        return f"interrupted: what is finished is kept{goes_on}", code
+    if isinstance(error, OSError) and (number := reason(error)) is not None:
+        return explain(error.filename or "output", number), 1
+    what = f"{type(error).__name__}: {error}"
+    return f"{what} (a fault of ours or of the machine: --debug shows where)", 1
 
 
 if __name__ == "__main__":

@@ -6,11 +6,12 @@ import shlex
 from pathlib import Path
 
 from orchestrator import record, tables
-from orchestrator.claims import judge, render_verdicts
+from orchestrator.claims import judge_all
 from orchestrator.plan import Plan
 from orchestrator.render import render
 from orchestrator.run import Summary
 from orchestrator.store import Store
+from orchestrator.verdicts import render_verdicts
 
 ERRORS = 5  # distinct errors shown; the records have all
 
@@ -22,13 +23,14 @@ def closing(plan: Plan, store: Store, summary: Summary) -> str:
     trials = sum(summary.statuses.values())
     parts = [f"{name}: {summary.executed} nodes executed, {summary.reused} reused; {trials} trials: {statuses}"]
     parts += [_errors(summary)] if summary.errors else []
+    parts += [_damages(summary, store)] if summary.damaged else []
     records = record.read(store.records_folder(name))
     parts += [
         render(tables.table(spec, records, plan.spec.document.path.parent), "text").rstrip("\n")
         for spec in plan.spec.tables.values()
     ]
     if plan.spec.claims:
-        parts.append(render_verdicts([judge(claim, records) for claim in plan.spec.claims.values()], "text"))
+        parts.append(render_verdicts(judge_all(plan.spec.claims.values(), records), "text"))
     parts.append(_places(store, name, summary.unsent))
     return "\n\n".join(parts)
 
@@ -41,11 +43,17 @@ def _errors(summary: Summary) -> str:
     return "\n".join(["What failed (run again to try once more; tracebacks are in failed/ of the store):", *lines])
 
 
+def _damages(summary: Summary, store: Store) -> str:
+    lines = [f"  {label}: {error}" for label, error in sorted(summary.damaged.items())]
+    return "\n".join([f"Damaged, computed again, and kept in {store.root / 'damaged'}:", *lines])
+
+
 def _places(store: Store, name: str, unsent: int) -> str:
     where = "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(str(store.root))}"
     lines = [
         f"Records   {store.records_folder(name) / 'trials.parquet'}",
         f"Table     sweep table {name}{where} --format latex",
+        f"Report    sweep report {name}{where}",
         f"MLflow    sweep ui{where}",
     ]
     if unsent:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.axes import Axis, Scalar, identity
+from orchestrator.claimforms import check_claim
 from orchestrator.errors import allowed
 from orchestrator.explain import complaints
 from orchestrator.problems import Problems
@@ -18,6 +19,8 @@ from orchestrator.schema import IS_KEY
 from orchestrator.yamlfile import Place, kind
 
 Statistic = Literal["mean_std", "mean_se", "mean_min_max", "median_iqr", "mean_ci"]
+Best = Literal["max", "min"]
+MOST_DECIMALS = 15  # what a float64 has
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -28,12 +31,17 @@ def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
 
-_Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+_Names = Annotated[tuple[str, ...], BeforeValidator(_listed, json_schema_input_type=str | tuple[str, ...])]
 
 
 @dataclass(frozen=True)
 class TableSpec:
-    """A table to print: axes as rows and columns, metrics as cells."""
+    """A table to print: axes as rows and columns, metrics as cells.
+
+    Attributes:
+        best: What is in bold, of all metrics or by metric; `best_in` is among which cells of one metric.
+        decimals: How many every number has (of percent, for accuracies); by default as its uncertainty asks.
+    """
 
     __pydantic_config__ = _STRICT
     name: str = field(metadata=IS_KEY)
@@ -43,6 +51,9 @@ class TableSpec:
     statistic: Statistic = "mean_std"
     paper: str | None = None
     title: str | None = None
+    best: Best | Mapping[str, Best] | None = None
+    best_in: Literal["column", "row", "table"] = "column"
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,8 +67,31 @@ class Compare:
 
 
 @dataclass(frozen=True)
+class Order:
+    """Levels of an axis, that of the lowest metric first."""
+
+    __pydantic_config__ = _STRICT
+    axis: str
+    levels: tuple[Scalar, ...]
+
+
+@dataclass(frozen=True)
+class ForMost:
+    """An axis for most of whose levels a claim holds: at least `share` of them, by default more than half."""
+
+    __pydantic_config__ = _STRICT
+    axis: str
+    share: float | None = None
+
+
+@dataclass(frozen=True)
 class ClaimSpec:
-    """A statement of the source as a check: a comparison with a bound, or a monotone dependence on an axis."""
+    """A statement of the source as a check: a bound on the metric or on a difference, an order, a monotone dependence.
+
+    Attributes:
+        for_all: Axes for all of whose levels it must hold; so it must for those that neither this nor `where` names.
+        statistic: What is compared over the seeds: means by t tests, medians by the bootstrap.
+    """
 
     __pydantic_config__ = _STRICT
     name: str = field(metadata=IS_KEY)
@@ -70,6 +104,10 @@ class ClaimSpec:
     within: float | None = None
     increasing: str | None = None
     decreasing: str | None = None
+    order: Order | None = None
+    for_all: _Names = ()
+    for_most: ForMost | None = None
+    statistic: Literal["mean", "median"] = "mean"
 
 
 _Spec = TypeVar("_Spec", TableSpec, ClaimSpec)
@@ -83,18 +121,21 @@ class Known:
     """
 
     levels: Mapping[str, Mapping[tuple[str, Scalar], Scalar]]
+    wrong: frozenset[str] = frozenset()
+    """Axes of which something else is wrong: nothing is said of their levels."""
 
     @classmethod
-    def of(cls, *sources: Mapping[str, Axis]) -> Known:
-        """What any of `sources` has."""
+    def of(cls, stated: Any, *sources: Mapping[str, Axis]) -> Known:
+        """What any of `sources` has; `stated` are the axes as the file has them, right or wrong."""
         levels: dict[str, dict[tuple[str, Scalar], Scalar]] = {}
         for name, axis in (item for axes in sources for item in axes.items()):
             levels.setdefault(name, {}).update({identity(level.label): level.label for level in axis.levels})
-        return cls(levels)
+        names = map(str, stated) if isinstance(stated, Mapping) else ()
+        return cls(levels, frozenset(names) - levels.keys())
 
     def axis(self, name: object, place: Place, problems: Problems) -> bool:
         """Whether `name` is an axis; noted if not."""
-        if name in self.levels:
+        if isinstance(name, str) and (name in self.levels or name in self.wrong):
             return True
         problems.add(place, f"no axis {name!r}; {allowed(name, self.levels)}")
         return False
@@ -103,9 +144,11 @@ class Known:
         """Note a label that no level of axis `name` has."""
         if isinstance(label, list | tuple | Mapping):
             problems.add(place, f"expected a level of axis {name}, got {kind(label)}")
-        elif identity(label) not in self.levels[name]:
-            shown = list(self.levels[name].values())[:20]
-            problems.add(place, f"{kind(label)} is no level of axis {name}; {allowed(label, shown)}")
+        elif name not in self.wrong and identity(label) not in self.levels[name]:
+            known = self.levels[name].values()
+            alike = next((level for level in known if str(level).lower() == str(label).lower()), None)
+            ways = allowed(label, known) if alike is None else f"did you mean {kind(alike)}?"
+            problems.add(place, f"{kind(label)} is no level of axis {name}; {ways}")
 
     def selection(self, raw: Mapping[Any, Any], place: Place, problems: Problems) -> None:
         """Note what is wrong with `axis: level` or `axis: [levels]`."""
@@ -129,18 +172,38 @@ def read_tables(raw: Any, known: Known, problems: Problems) -> dict[str, TableSp
             problems.add((*place, "columns" if axis in table.columns else "rows"), f"axis {axis!r} stands twice")
         if not table.values:
             problems.add((*place, "values"), "a table needs at least one metric")
-        _check_paper(table.paper, (*place, "paper"), problems)
+        for metric in table.best if isinstance(table.best, Mapping) else ():
+            if metric not in table.values:
+                problems.add((*place, "best", metric), f"no value of this table; {allowed(metric, table.values)}")
+        if table.decimals is not None and not 0 <= table.decimals <= MOST_DECIMALS:
+            problems.add((*place, "decimals"), f"must be 0 to {MOST_DECIMALS}, got {table.decimals}")
+        tables[name] = replace(table, paper=paper_beside(table.paper, (*place, "paper"), problems))
     return tables
 
 
-def _check_paper(paper: str | None, place: Place, problems: Problems) -> None:
+def paper_beside(paper: str | None, place: Place, problems: Problems) -> str | None:
+    """The file of published values that `place` names, as seen from the sweep file; notes what is wrong with it.
+
+    It lies beside the file that names it, which may be one that the sweep file extends.
+    """
     if paper is None:
-        return
-    path = PurePosixPath(paper)
-    if path.is_absolute() or ".." in path.parts or "\\" in paper or "\0" in paper or not path.parts:
+        return None
+    document, path = problems.document, PurePosixPath(paper)
+    folder = document.folder(place)
+    if path.is_absolute() or ".." in path.parts or "\\" in paper or not paper.isprintable() or not path.parts:
         problems.add(place, f"{paper!r} must be a file beside this one, written as a relative path without '..'")
-    elif not (problems.document.path.parent / path).is_file():
-        problems.add(place, f"no such file: {paper} (looked beside {problems.document.path.name})")
+    elif path.suffix != ".csv":
+        problems.add(place, f"{paper!r} is no table of published values: it must be a .csv file")
+    elif not _is_file(folder / path):
+        problems.add(place, f"no such file: {paper} (looked beside {Path(document.where(place).file).name})")
+    return paper if folder == document.path.parent else str((folder / path).absolute())
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # such as a name that is too long
+        return False
 
 
 def read_claims(raw: Any, known: Known, problems: Problems) -> dict[str, ClaimSpec]:
@@ -149,40 +212,8 @@ def read_claims(raw: Any, known: Known, problems: Problems) -> dict[str, ClaimSp
     for name, claim in claims.items():
         place = ("claims", name)
         known.selection(claim.where, (*place, "where"), problems)
-        _check_form(claim, place, problems)
-        if claim.compare:
-            _check_compare(claim.compare, claim, known, (*place, "compare"), problems)
-        for form in ("increasing", "decreasing"):
-            axis = getattr(claim, form)
-            if axis is not None:
-                known.axis(axis, (*place, form), problems)
+        check_claim(claim, known, place, problems)
     return claims
-
-
-def _check_form(claim: ClaimSpec, place: Place, problems: Problems) -> None:
-    forms = [form for form in ("compare", "increasing", "decreasing") if getattr(claim, form) is not None]
-    bounds = [bound for bound in ("at_least", "at_most", "within") if getattr(claim, bound) is not None]
-    if len(forms) != 1:
-        got = " and ".join(forms) or "none of them"
-        problems.add(place, f"a claim has one of compare, increasing, decreasing; got {got}")
-    elif forms == ["compare"] and len(bounds) != 1:
-        got = " and ".join(bounds) or "none of them"
-        problems.add(place, f"compare needs one of at_least, at_most, within; got {got}")
-    elif forms != ["compare"] and bounds:
-        problems.add((*place, bounds[0]), f"only compare takes a bound; {forms[0]} takes none")
-    if claim.within is not None and claim.within < 0:
-        problems.add((*place, "within"), f"must be at least 0, got {claim.within}")
-
-
-def _check_compare(compare: Compare, claim: ClaimSpec, known: Known, place: Place, problems: Problems) -> None:
-    if not known.axis(compare.axis, (*place, "axis"), problems):
-        return
-    for side in ("high", "low"):
-        known.level(compare.axis, getattr(compare, side), (*place, side), problems)
-    if identity(compare.high) == identity(compare.low):
-        problems.add((*place, "low"), "high and low are the same level")
-    if compare.axis in claim.where:
-        problems.add((*place, "axis"), f"axis {compare.axis!r} is compared, so `where` cannot choose its level")
 
 
 def _read(shape: type[_Spec], place: Place, raw: Any, problems: Problems) -> dict[str, _Spec]:
@@ -190,6 +221,8 @@ def _read(shape: type[_Spec], place: Place, raw: Any, problems: Problems) -> dic
     for name, value in problems.mapping(place, raw).items():
         here = (*place, name)
         if not problems.name(here, name) or not _is_json(here, problems.mapping(here, value), problems):
+            continue
+        if value is not None and not isinstance(value, Mapping):
             continue
         given = {**problems.mapping(here, value), "name": "name"}
         try:

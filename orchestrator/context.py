@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import StoreError
 from orchestrator.inputs import Part
-from orchestrator.store import Outcome, Store
+from orchestrator.stopping import Leaving
+from orchestrator.store import OUTCOME, Damaged, Outcome, Store
+from orchestrator.writing import writing
 from workloads.contract import Checkpoint, Config, load_workload
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def load_input(store: Store, key: str, part: Part) -> StoredInput:
     """The input behind a node's role.
 
     Raises:
-        StoreError: the node is not there.
+        Damaged: the node is not there, or no longer whole.
     """
     outcome = store.outcome(key)
     if outcome is None:
@@ -69,9 +70,8 @@ def load_input(store: Store, key: str, part: Part) -> StoredInput:
             if outcome is not None:
                 break
     if outcome is None:
-        raise StoreError(
-            f"{store.node_folder(key)}: an input that should be finished is not there; run the sweep again"
-        )
+        folder = store.node_folder(key)
+        raise Damaged(key, f"{folder / OUTCOME}: damaged" if store.holds(key) else f"{folder}: missing")
     return StoredInput(store, outcome, part)
 
 
@@ -83,6 +83,7 @@ class RunContext:
         stored: Its finished inputs by role.
         folder: Where its checkpoint lies.
         on_begin: Told when the workload first asks for something: in an array a node may wait for a slot.
+        leaving: Whether the nodes of the group are to leave, which they do where they save.
 
     Attributes:
         began: When that was, in unix seconds.
@@ -98,6 +99,7 @@ class RunContext:
     memos: dict[Hashable, Any]
     folder: Path
     on_begin: Callable[[], None]
+    leaving: Leaving
     history: list[dict[str, float]] = field(default_factory=list)
     began: float | None = None
     resumed_at: int | None = None
@@ -105,10 +107,23 @@ class RunContext:
     _kept: float = 0.0
 
     def begin(self) -> None:
-        """Take note, once, that the workload is at work."""
+        """Take note, once, that the workload is at work.
+
+        Raises:
+            Interrupted: a stop was asked for before it was.
+        """
         if self.began is None:
+            self.leaving.begin(id(self))
             self.began, self._kept = time.time(), time.monotonic()
+            self._forget_artifacts()
             self.on_begin()
+
+    def _forget_artifacts(self) -> None:
+        """Those of an attempt that left no checkpoint, since this one begins afresh."""
+        from workloads.alone import artifacts
+
+        if (self.folder / artifacts.FOLDER).is_dir() and not any(self.folder.glob("checkpoint*")):
+            artifacts.forget(self.folder)
 
     @property
     def inputs(self) -> Mapping[str, StoredInput]:
@@ -127,17 +142,38 @@ class RunContext:
         self.history.append({"step": step, **row})
         self.on_log(step, row)
 
+    def log_artifact(self, name: str, content: bytes | str | Path) -> None:
+        from workloads.alone import artifacts
+
+        self.begin()
+        with writing(self.folder / name):
+            artifacts.keep(self.folder, name, content)
+
+    def artifacts(self) -> dict[str, Path]:
+        """What was logged as artifacts, by name."""
+        from workloads.alone import artifacts
+
+        return artifacts.kept(self.folder) if (self.folder / artifacts.FOLDER).is_dir() else {}
+
     def save(self, state: Callable[[], Checkpoint]) -> None:
+        """Keep the state about once a minute, and when a stop was asked for: then leave.
+
+        Raises:
+            Interrupted: all that the group has under way is kept.
+        """
         from workloads.alone import checkpoints
 
         self.begin()
-        if time.monotonic() - self._kept >= CHECKPOINT_SECONDS:
+        leave = self.leaving.asked()
+        if leave or time.monotonic() - self._kept >= CHECKPOINT_SECONDS:
             checkpoint = state()
             try:
                 checkpoints.keep(self.folder, checkpoint, self.history)
             except OSError as error:  # such as a disk that is full for now: the one before is still there
                 self.trouble = f"not written: {error.strerror or error}"
             self._kept = time.monotonic()
+        if leave:
+            self.leaving.kept(id(self))
 
     def restore(self) -> Checkpoint | None:
         from workloads.alone import checkpoints

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import itertools
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+MOST = 100  # problems that are told at once
+MOST_SHOWN, MOST_COMPARED = 60, 1000  # names in a message, and names among which the nearest is sought
 
 
 class SweepError(Exception):
@@ -23,6 +28,12 @@ class DataError(SweepError):
 
 class StoreError(SweepError):
     """A store that cannot be read or written."""
+
+
+class EngineLost(SweepError):
+    """Ray has died under a run."""
+
+    exit_code = 1
 
 
 class NotFound(SweepError):
@@ -62,6 +73,21 @@ class SpecError(SweepError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+def printable(text: str) -> str:
+    r"""Text as it can stand in a line of a message.
+
+    Example:
+        >>> print(printable("a\tb"))
+        a\tb
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def field_name(place: Iterable[object]) -> str:
+    """Keys and indices as messages name them: `axes.recipe.2`."""
+    return ".".join(printable(part) if isinstance(part, str) else json.dumps(part) for part in place)
+
+
 def allowed(name: object, names: Iterable[object]) -> str:
     """The end of a message: what is allowed, and the nearest match to what was written.
 
@@ -69,6 +95,7 @@ def allowed(name: object, names: Iterable[object]) -> str:
         >>> allowed("optimzer", ["model", "optimizer"])
         "allowed: model, optimizer; did you mean 'optimizer'?"
     """
-    texts = [str(item) for item in names]
-    near = difflib.get_close_matches(str(name), texts, n=1, cutoff=0.6)
-    return f"allowed: {', '.join(texts) or 'none'}" + (f"; did you mean {near[0]!r}?" if near else "")
+    texts = [printable(str(item)) for item in itertools.islice(names, MOST_COMPARED)]
+    near = difflib.get_close_matches(str(name)[:100], texts, n=1, cutoff=0.6)
+    shown = texts if len(texts) <= MOST_SHOWN else [*texts[:MOST_SHOWN], "..."]
+    return f"allowed: {', '.join(shown) or 'none'}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -28,6 +28,16 @@ class NodeLogged:
 
 
 @dataclass(frozen=True)
+class NodeSampled:
+    """How busy the machine of a long node is; `step` counts the samples of the node."""
+
+    key: str
+    step: int
+    values: Mapping[str, float]
+    time: float
+
+
+@dataclass(frozen=True)
 class NodeDone:
     """A node is committed."""
 
@@ -63,5 +73,38 @@ class TrialsAdded:
     time: float
 
 
-Event = NodeStarted | NodeLogged | NodeDone | NodeFailed | NodeSkipped | TrialsAdded
+@dataclass(frozen=True)
+class InputDamaged:
+    """A node found the node `damaged`, from which it starts, not to be what was written; it waits until it is again.
+
+    Attributes:
+        nodes: What is computed again for it; the frontier says.
+    """
+
+    key: str
+    damaged: str
+    error: str
+    time: float
+    nodes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class StopAsked:
+    """The run was asked to stop, or cannot go on: nothing more begins, what is under way is kept."""
+
+    why: str
+    time: float
+
+
+Event = (
+    NodeStarted
+    | NodeLogged
+    | NodeSampled
+    | NodeDone
+    | NodeFailed
+    | NodeSkipped
+    | TrialsAdded
+    | InputDamaged
+    | StopAsked
+)
 Observer = Callable[[Event], None]

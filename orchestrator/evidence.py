@@ -8,49 +8,64 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator import statistics
+from orchestrator import medians, statistics
+from orchestrator.levels import level_text
 from orchestrator.notation import value_text
 
 if TYPE_CHECKING:
-    from orchestrator.statistics import Interval
+    from orchestrator.axes import Scalar
+    from orchestrator.medians import Median
+    from orchestrator.statistics import Interval, Student
 
 Judgement = Literal["supported", "refuted", "undecided"]
-TOLERANCE = 1e-12  # rounding of differences such as 0.95 - 0.80, relative to the bound
-RANKS = {"refuted": 0, "undecided": 1, "supported": 2}
+Kind = Literal["values", "pairs", "samples"]
+ALPHA = (1 - statistics.LEVEL) / 2  # of either side: a 95 % interval errs by as much
+TOLERANCE = 1e-12  # rounding of differences such as 0.95 - 0.80, relative to the values
+PERCENT = f"{100 * statistics.LEVEL:.0f} %"
+
+
+def judgement(support: float, refutation: float, alpha: float = ALPHA) -> Judgement:
+    """What two one-sided p-values say."""
+    return "supported" if support <= alpha else "refuted" if refutation <= alpha else "undecided"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The set that an interval must lie in: at_least, at_most, within; `strict` excludes the bound itself."""
+    """The numbers that a claim allows: low .. high; `strict` excludes the ends."""
 
-    kind: Literal["at_least", "at_most", "within"]
-    value: float
+    low: float = -math.inf
+    high: float = math.inf
     strict: bool = False
 
-    def judge(self, interval: Interval) -> Judgement:
-        slack = TOLERANCE * max(1.0, abs(self.value))
-        inside, outside = self._margins(interval)
-        if self.strict:
-            return "supported" if inside > 0 else "refuted" if outside >= 0 else "undecided"
-        return "supported" if inside >= -slack else "refuted" if outside > slack else "undecided"
+    @property
+    def sides(self) -> int:
+        return math.isfinite(self.low) + math.isfinite(self.high)
 
-    def _margins(self, interval: Interval) -> tuple[float, float]:
-        """How far the interval lies inside and outside; at most one is positive."""
-        if self.kind == "at_least":
-            return interval.low - self.value, self.value - interval.high
-        if self.kind == "at_most":
-            return self.value - interval.high, interval.low - self.value
-        farthest = max(abs(interval.low), abs(interval.high))
-        return self.value - farthest, max(interval.low, -interval.high) - self.value
+    def support(self, found: Student | Median, slack: float) -> float:
+        """The p-value of "it lies inside": both of the one-sided tests must say so."""
+        slack = slack if self.strict else -slack
+        return max(found.above(self.low + slack), found.below(self.high - slack))
 
-    def margin(self, interval: Interval | None) -> float:
-        return -math.inf if interval is None else self._margins(interval)[0]
+    def refutation(self, found: Student | Median, slack: float) -> float:
+        """The p-value of "it lies outside"."""
+        slack = slack if self.strict else -slack
+        return min(found.below(self.low + slack), found.above(self.high - slack))
+
+    def margins(self, value: float) -> list[float]:
+        """How far a value inside lies from each end, or one outside from the nearest."""
+        if value < self.low:
+            return [self.low - value]
+        if value > self.high:
+            return [value - self.high]
+        return [margin for margin in (value - self.low, self.high - value) if math.isfinite(margin)]
 
     def text(self, metric: str, difference: bool) -> str:
-        value = value_text(self.value, metric, difference)
-        if self.kind == "within":
-            return f"within ±{value}"
-        return f"{'>' if self.kind == 'at_least' else '<'}{'' if self.strict else '='} {value}"
+        if self.sides == 2:
+            if self.low == -self.high:
+                return f"within ±{value_text(self.high, metric, difference)}"
+            return f"in {value_text(self.low, metric, difference)} .. {value_text(self.high, metric, difference)}"
+        sign, value = (">", self.low) if math.isfinite(self.low) else ("<", self.high)
+        return f"{sign}{'' if self.strict else '='} {value_text(value, metric, difference)}"
 
 
 @dataclass(frozen=True)
@@ -59,44 +74,102 @@ class Case:
 
     Attributes:
         label: The levels, as far as they vary.
-        values: The metric by trial, or the paired differences.
+        samples: The metric by trial or the paired differences; of a comparison without pairs both samples.
         dropped: By status how many trials or pairs could give no value: they cap the judgement at "undecided".
-        kind: What is counted: "values" or "pairs".
+        kind: What the samples are.
+        scale: The size of the values, for rounding.
+        levels: The combination.
     """
 
     label: str
-    values: Sequence[float]
+    samples: tuple[Sequence[float], ...]
     dropped: Mapping[str, int]
     bound: Bound
-    kind: str
+    kind: Kind
+    scale: float
+    levels: Mapping[str, Scalar]
+    of_median: bool = False
 
     @cached_property
+    def found(self) -> Student | Median | None:
+        if self.of_median:
+            return medians.difference(*self.samples) if self.kind == "samples" else medians.median(self.samples[0])
+        return statistics.welch(*self.samples) if self.kind == "samples" else statistics.student(self.samples[0])
+
+    @property
     def interval(self) -> Interval | None:
-        return statistics.t_interval(self.values)
+        return self.found and self.found.interval()
+
+    @property
+    def center(self) -> float | None:
+        """The estimate, also of too few values for an interval."""
+        if self.of_median:
+            found = [statistics.quantile(sample, 0.5) for sample in self.samples]
+        else:
+            found = [statistics.mean(sample) for sample in self.samples]
+        if any(value is None for value in found):
+            return None
+        return (found[0] or 0.0) - (found[1] or 0.0 if len(found) > 1 else 0.0)
+
+    @property
+    def n(self) -> int:
+        return min(len(sample) for sample in self.samples)
+
+    @property
+    def alone(self) -> tuple[float, float]:
+        """The p-values of support and refutation, whatever was dropped."""
+        slack = TOLERANCE * self.scale
+        if self.found is None:
+            return 1.0, 1.0
+        return self.bound.support(self.found, slack), self.bound.refutation(self.found, slack)
+
+    @cached_property
+    def p_values(self) -> tuple[float, float]:
+        return (1.0, 1.0) if self.dropped else self.alone
 
     @property
     def judgement(self) -> Judgement:
+        return judgement(*self.p_values)
+
+    @property
+    def margin(self) -> float:
+        """How far inside the interval lies; the least favourable case has the smallest."""
         interval = self.interval
-        return "undecided" if interval is None or self.dropped else self.bound.judge(interval)
+        return -math.inf if interval is None else min(interval.low - self.bound.low, self.bound.high - interval.high)
 
     @property
-    def order(self) -> tuple[int, float]:
-        """The least favourable case is the smallest."""
-        return RANKS[self.judgement], self.bound.margin(self.interval)
+    def test(self) -> str:
+        """The test by its name."""
+        names = {
+            (False, "values"): "t over seeds", (False, "pairs"): "paired t over seeds",
+            (False, "samples"): "Welch's t over seeds", (True, "values"): "median, bootstrap over seeds",
+            (True, "pairs"): "median of pairs, bootstrap over seeds",
+            (True, "samples"): "difference of medians, bootstrap over seeds",
+        }  # fmt: skip
+        both = ", two one-sided tests" if self.bound.sides == 2 else ""
+        return f"{names[self.of_median, self.kind]}{both}, {PERCENT}"
 
     @property
-    def why(self) -> str:
-        reasons = []
+    def reasons(self) -> list[str]:
+        """What stands against a stronger judgement."""
+        found = []
+        what = {"values": "values", "pairs": "pairs", "samples": "values a level"}[self.kind]
         if self.dropped:
             counts = ", ".join(f"{count} {status}" for status, count in sorted(self.dropped.items()))
-            total = len(self.values) + sum(self.dropped.values())
-            reasons.append(f"{sum(self.dropped.values())} of {total} {self.kind} dropped ({counts})")
-        interval = self.interval
-        if interval is None:
-            reasons.append(f"too few seeds: {len(self.values)} {self.kind}, at least 2 are needed")
+            total = sum(map(len, self.samples)) + sum(self.dropped.values())
+            unit = "values" if self.kind == "samples" else what
+            found.append(f"{sum(self.dropped.values())} of {total} {unit} dropped ({counts})")
+        if self.found is None:
+            least = medians.LEAST if self.of_median else 2
+            found.append(f"too few seeds: {self.n} {what}, at least {least} are needed, {least - self.n} more")
         elif self.dropped:
-            alone = {"supported": "would support the claim", "refuted": "would refute it"}
-            reasons.append(f"the others alone {alone.get(self.bound.judge(interval), 'would not decide it')}")
+            said = {"supported": "would support the claim", "refuted": "would refute it"}
+            found.append(f"the others alone {said.get(judgement(*self.alone), 'would not decide it')}")
         elif self.judgement == "undecided":
-            reasons.append("the interval contains the bound")
-        return "; ".join(reasons)
+            found.append("the interval contains the bound")
+        return found
+
+
+def levels_text(levels: Mapping[str, Scalar], axes: Sequence[str], short: Mapping[str, str]) -> str:
+    """`width=64 depth=2`."""
+    return " ".join(f"{short[axis]}={level_text(levels[axis])}" for axis in axes)

@@ -1,6 +1,7 @@
 """One group of nodes, in turn or as an array: inputs -> workload -> store. In a Ray worker or the caller's process.
 
-A node is committed before it is reported, so a reported node is never lost. Failures are reported, not raised.
+A node is committed before it is reported, so a reported node is never lost. Failures are reported, not raised; where
+the store takes nothing any more no node is to blame, and that is raised.
 """
 
 from __future__ import annotations
@@ -11,19 +12,26 @@ import shutil
 import socket
 import time
 import traceback
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from orchestrator import calibration
-from orchestrator.context import START, WEIGHTS, RunContext, load_input
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeStarted
-from orchestrator.frontier import Group
+from orchestrator.context import RunContext, load_input
+from orchestrator.costs import Clock, note_of
+from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeLogged, NodeStarted
+from orchestrator.files import files_of
+from orchestrator.gauges import Gauges
+from orchestrator.grouping import Group
+from orchestrator.limits import TimeLimit
 from orchestrator.node import Node
-from orchestrator.store import Failure, Outcome, Scalar, Store
+from orchestrator.provenance import processor
+from orchestrator.stopping import Interrupted, Leaving
+from orchestrator.store import Damaged, Failure, Outcome, Scalar, Store
+from orchestrator.writing import NotWritable
 from workloads.contract import SHIPPED, Ended, Hardware, Job, Result, load_workload
 
 Running = dict[int, tuple[Node, RunContext]]  # by the identity of the context
@@ -37,6 +45,7 @@ class Executor:
     Args:
         provenance: What every outcome's meta should say of the code: commit, dirty.
         share: The part of the device that is this worker's.
+        asked: Whether this worker is to leave.
     """
 
     store: Store
@@ -45,33 +54,47 @@ class Executor:
     provenance: Mapping[str, Scalar]
     publish: Callable[[Event], None]
     share: float = 1.0
+    asked: Callable[[], bool] = bool
     _rows: list[tuple[Outcome, RunContext, float]] = field(default_factory=list)
     _flushed: float = 0.0
 
     def run(self, group: Group) -> None:
-        """Execute a group; its nodes share what they memoize."""
+        """Execute a group; its nodes share what they memoize.
+
+        Raises:
+            Interrupted: it was asked to leave; what could be kept of the rest is kept.
+            NotWritable: the store takes nothing any more.
+        """
         if group.nodes[0].workload in SHIPPED:
             _import_libraries()
         memos: dict[Hashable, Any] = {}
+        self._leaving = Leaving(self.asked)
         self._flushed = time.monotonic()
-        if group.together:
-            self._run_array(group, memos)
-        else:
-            for node in group.nodes:
-                self._run_one(node, memos)
-        self._flush()
+        self._clock = Clock()
+        self._gauges = Gauges(self.device, self.publish)
+        try:
+            with self._gauges:
+                if group.together:
+                    self._run_array(group, memos)
+                else:
+                    for node in group.nodes:
+                        self._run_one(node, memos)
+        finally:
+            self._flush()
 
     def _run_one(self, node: Node, memos: dict[Hashable, Any]) -> None:
         context: RunContext | None = None
         try:
             workload = load_workload(node.workload)  # before the clock starts: it may import much
-            clock = time.monotonic()
+            self._clock = Clock()
             context = self._context(node, memos)
             context.begin()
             result = workload.run(workload.config.model_validate_json(json.dumps(node.config)), context)
-            self._commit(node, context, result, time.monotonic() - clock, 1)
-        except Exception as error:
+            self._commit(node, context, result, self._clock.seconds, 1)
+        except (Exception, TimeLimit) as error:
             self._fail(node, context, error)
+        finally:
+            self._leaving.end(id(context))
 
     def _run_array(self, group: Group, memos: dict[Hashable, Any]) -> None:
         """All nodes of the group together; what is left when the array has ended, for an error in it, has failed."""
@@ -79,6 +102,13 @@ class Executor:
         try:
             self._until_ended(group, memos, running)
             error: Exception = RuntimeError(f"{group.nodes[0].workload}: run_array ended without this job")
+        except TimeLimit as late:  # the others are taken up again
+            for node, context in running.values():
+                if node.key == late.key:
+                    self._fail(node, context, late)
+            return
+        except NotWritable:
+            raise
         except Exception as raised:
             error = raised
         for node, context in running.values():
@@ -105,20 +135,24 @@ class Executor:
                 if id(ended.job.context) not in running:
                     raise RuntimeError(f"{group.nodes[0].workload}: run_array ended a job twice, or a strange one")
                 self._end(*running.pop(id(ended.job.context)), ended)
+                if self._leaving.ready:
+                    raise Interrupted
         finally:
             new = {kind: rates for kind, rates in hardware.measured.items() if known.get(kind) != rates}
             calibration.keep(self.store, new)
 
     def _end(self, node: Node, context: RunContext, ended: Ended) -> None:
         """Commit or fail one node of an array, before the next is asked for: others may start from it."""
-        context.begin()  # of one that never asked for anything
-        if isinstance(ended.result, Exception):
-            return self._fail(node, context, ended.result)
         try:
+            context.begin()  # of one that never asked for anything
+            if isinstance(ended.result, Exception):
+                raise ended.result
             self._commit(node, context, ended.result, ended.seconds, ended.array)
             self._flush()
         except Exception as error:
             self._fail(node, context, error)
+        finally:
+            self._leaving.end(id(context))
 
     def _memory(self) -> int | None:
         """This worker's share of its device; None for all that is free."""
@@ -129,8 +163,9 @@ class Executor:
         return int(torch.cuda.mem_get_info(self.device)[1] * self.share)
 
     def _commit(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> None:
+        self._gauges.end(node.key)
         outcome = self._outcome(node, context, result, seconds, array)
-        if files := files_of(result, context.history):
+        if files := files_of(result, context.history, context.artifacts()):
             committed = self.store.commit_folder(outcome, files)
             shutil.rmtree(context.folder, ignore_errors=True)
             self.publish(NodeDone(node.key, committed, time.time()))
@@ -139,7 +174,14 @@ class Executor:
         if self._rows and time.monotonic() - self._flushed > BATCH_SECONDS:
             self._flush()
 
-    def _fail(self, node: Node, context: RunContext | None, error: Exception) -> None:
+    def _fail(self, node: Node, context: RunContext | None, error: Exception | TimeLimit) -> None:
+        if isinstance(error, NotWritable):
+            raise error
+        if isinstance(error, Damaged):
+            self.store.set_aside(error.key)
+            self.publish(InputDamaged(node.key, error.key, str(error), time.time()))
+            return
+        self._gauges.end(node.key)
         text = "".join(traceback.format_exception(error))
         failure = Failure(node.key, _last_line(error), text, self._meta(context))
         self.store.fail(failure)
@@ -150,14 +192,17 @@ class Executor:
 
         def on_log(step: int, values: dict[str, float]) -> None:
             self.publish(NodeLogged(node.key, step, values, time.time()))
+            self._gauges.deliver()
 
         def on_begin() -> None:
             self.publish(NodeStarted(node.key, time.time(), _worker()))
+            self._gauges.begin(node.key)
 
         folder = self.store.work_folder(node.key)
-        return RunContext(node.seed, self.device, self.data_dir, inputs, on_log, memos, folder, on_begin)
+        return RunContext(node.seed, self.device, self.data_dir, inputs, on_log, memos, folder, on_begin, self._leaving)
 
     def _outcome(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> Outcome:
+        cost = note_of(node, self._clock.cores * seconds)
         return Outcome(
             key=node.key,
             workload=node.workload,
@@ -167,7 +212,7 @@ class Executor:
             seed=node.seed,
             start=str(node.inputs[result.start]) if isinstance(result.start, str) else None,
             seconds=seconds,
-            meta=self._meta(context) | ({"array": array} if array > 1 else {}),
+            meta=self._meta(context) | cost | ({"array": array} if array > 1 else {}),
             files={},
         )
 
@@ -177,6 +222,7 @@ class Executor:
         return {
             "host": socket.gethostname(),
             "device": self.device,
+            **_hardware(self.device),
             "python": platform.python_version(),
             "torch": _torch_version(),
             "started": now if context is None or context.began is None else context.began,
@@ -211,47 +257,20 @@ def _worker() -> str:
 
 
 @cache
+@cache
+def _hardware(device: str) -> dict[str, Scalar]:
+    """What kind of GPU or of CPU the device is."""
+    if not device.startswith("cuda"):
+        return {"cpu": processor()}
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(device)}
+
+
+@cache
 def _torch_version() -> str:
     return version("torch")
 
 
-def _last_line(error: Exception) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
-
-
-def files_of(result: Result, history: Sequence[Mapping[str, float]]) -> dict[str, Callable[[Path], None]]:
-    """What to write for a result, by file name."""
-    files: dict[str, Callable[[Path], None]] = {}
-    if result.weights is not None:
-        files[WEIGHTS] = partial(_write_tensors, result.weights)
-    if isinstance(result.start, Mapping):
-        files[START] = partial(_write_tensors, result.start)
-    if result.arrays:
-        files["arrays.npz"] = partial(_write_arrays, result.arrays)
-    if history:
-        files["history.parquet"] = partial(_write_history, history)
-    return files
-
-
-def _write_tensors(tensors: Mapping[str, Any], path: Path) -> None:
-    from safetensors.torch import save_file
-
-    save_file({name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}, path)
-
-
-def _write_arrays(arrays: Mapping[str, Any], path: Path) -> None:
-    import numpy
-
-    with open(path, "wb") as file:
-        numpy.savez_compressed(file, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
-
-
-def _write_history(history: Sequence[Mapping[str, float]], path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    names = sorted({name for row in history for name in row} - {"step"})
-    columns = {"step": pyarrow.array([int(row["step"]) for row in history], pyarrow.int64())}
-    for name in names:
-        columns[name] = pyarrow.array([row.get(name) for row in history], pyarrow.float64())
-    pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
+def _last_line(error: Exception | TimeLimit) -> str:
+    return str(error) if isinstance(error, TimeLimit) else traceback.format_exception_only(error)[-1].strip()

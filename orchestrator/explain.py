@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,7 +54,22 @@ def complaints(error: ValidationError, raw: Any, model: Any) -> list[Complaint]:
         found = messages.setdefault((*path, *extra), [])
         if message not in found:
             found.append(message)
-    return [Complaint(path, _joined(found)) for path, found in messages.items()]
+    told = [Complaint(path, _joined(found)) for path, found in messages.items()]
+    return [item for item in told if not _follows(item, told)]
+
+
+_LACKING = ("missing; ", "`name` is missing; ", "needs at least 1 entry, has 0")
+
+
+def _follows(complaint: Complaint, others: Sequence[Complaint]) -> bool:
+    """Whether another one says it too: a field is missing that is misspelt, a list is short whose entries are wrong."""
+    path = complaint.path
+    if not path or not complaint.message.startswith(_LACKING):
+        return False
+    if complaint.message.startswith("needs"):
+        return any(len(other.path) > len(path) and other.path[: len(path)] == path for other in others)
+    beside = [other for other in others if len(other.path) == len(path) and other.path[:-1] == path[:-1]]
+    return any(other.message.endswith(f"did you mean {path[-1]!r}?") for other in beside)
 
 
 def _joined(messages: list[str]) -> str:
@@ -134,6 +149,9 @@ def _unknown_tag(case: _Case) -> _Said:
     key = case.context["discriminator"].strip("'")
     names = re.findall(r"'([^']*)'", case.context["expected_tags"])
     below = (key,) if isinstance(case.item["input"], Mapping) else ()
+    given = case.item["input"].get(key) if below else None
+    if below and not isinstance(given, str):
+        return below, f"expected one of {', '.join(names)}, got {kind(given)}"
     return below, f"unknown {case.thing} {case.context['tag']!r}; {allowed(case.context['tag'], names)}"
 
 
@@ -150,7 +168,8 @@ def _literal(case: _Case) -> _Said:
     wrong = case.item["input"]
     if isinstance(wrong, str):
         return (), f"unknown {case.thing} {wrong!r}; {allowed(wrong, names)}"
-    return (), f"expected one of {', '.join(names)}, got {case.got}"
+    quoted = f"; write it in quotes: '{case.got}'" if isinstance(wrong, bool) and case.got in names else ""
+    return (), f"expected {'one of ' * (len(names) > 1)}{', '.join(names)}, got {case.got}{quoted}"
 
 
 def _bound(case: _Case) -> _Said:
@@ -158,7 +177,9 @@ def _bound(case: _Case) -> _Said:
 
 
 def _value(case: _Case) -> _Said:
-    return (), str(case.context.get("error", case.item["msg"]))
+    message = str(case.context.get("error", case.item["msg"]))
+    field, separator, rest = message.partition(": ")  # "FIELD: what is wrong", of a validator of the whole
+    return ((field,), rest) if separator and field in names_at(case.shapes) else ((), message)
 
 
 def _length(case: _Case) -> _Said:
@@ -173,6 +194,8 @@ def _other(case: _Case) -> _Said:
         return (), f"{case.item['msg'][:1].lower()}{case.item['msg'][1:]}, got {case.got}"
     if wanted == "a mapping" and (names := [name for shape in case.shapes for name in tag(shape)]):
         wanted += f" with `name` ({', '.join(map(str, names))})"
+    elif wanted == "a mapping" and (names := names_at(case.shapes)):
+        wanted += f" ({', '.join(names)})"
     return (), f"expected {wanted}, got {case.got}"
 
 
@@ -185,6 +208,7 @@ _EXPLAIN: dict[str, Callable[[_Case], _Said]] = {
     "literal_error": _literal,
     "value_error": _value,
     "assertion_error": _value,
+    "string_too_short": lambda case: ((), "needs at least one letter"),
     "too_short": _length,
     "too_long": _length,
     **dict.fromkeys(_BOUNDS, _bound),

@@ -49,7 +49,7 @@ def export(plans: Sequence[Plan], store: Store, folder: Path, data_dir: Path) ->
     nodes: dict[str, Node] = {}
     for plan in plans:
         todo = needed(plan, index.known(store, plan.nodes))
-        _refuse_unknown(plan, todo, data_dir)
+        refuse_unknown(plan, todo, data_dir)
         nodes.update({key: node for key, node in plan.nodes.items() if key in todo})
     if not nodes:
         return "nothing is missing: nothing is written"
@@ -73,8 +73,12 @@ def _parsed(node: Node) -> tuple[Workload, Config]:
     return workload, workload.config.model_validate_json(json.dumps(node.config))
 
 
-def _refuse_unknown(plan: Plan, todo: Iterable[str], data_dir: Path) -> None:
-    """Data known by a published checksum may be missing here; data known by its content has no key without it."""
+def refuse_unknown(plan: Plan, todo: Iterable[str], data_dir: Path) -> None:
+    """Data known by a published checksum may be missing here; data known by its content has no key without it.
+
+    Raises:
+        DataError: such data is missing.
+    """
     lacking = dict.fromkeys(
         sentence
         for key in todo

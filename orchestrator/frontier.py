@@ -1,8 +1,6 @@
 """The frontier: which nodes are ready, in groups, most unlocking first.
 
-A node is ready when its inputs are finished; it is handed out once it is leased. A group is the nodes of one split
-stage, or as many small nodes of a kind as fill about a second, judged by what such nodes have cost so far; or, where
-arrays are on, a worker's share of the nodes that can be computed as one array.
+A node is ready when its inputs are finished; it is handed out once it is leased.
 """
 
 from __future__ import annotations
@@ -10,12 +8,13 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.adaptive import Seeds
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
+from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
+from orchestrator.grouping import Arrays, Group, Grouping
 from orchestrator.index import arrived, batches, known
 from orchestrator.leases import Leases
 from orchestrator.needs import heights, needed
@@ -25,38 +24,9 @@ from orchestrator.store import Failure, Outcome
 if TYPE_CHECKING:
     from orchestrator.plan import Plan
 
-GROUP_SECONDS = 1.0  # enough that handing a group out (15 ms) costs nothing, little enough to stay balanced
 ELSEWHERE_SECONDS = 1.0  # how often to look for nodes that another driver computes
-ATTEMPTS = 3  # how often a node may lose its worker before it counts as failed
-
-
-@dataclass(frozen=True)
-class Group:
-    """Nodes that one worker executes: in turn, or together as an array of so many slots (None: the worker's choice)."""
-
-    nodes: tuple[Node, ...]
-    together: bool = False
-    slots: int | None = None
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Whether nodes are computed as arrays, and of how many slots; None leaves it to the worker."""
-
-    on: bool = False
-    slots: int | None = None
-
-
-@dataclass
-class _Cost:
-    """Mean seconds of the finished nodes of one kind."""
-
-    total: float = 0.0
-    count: int = 0
-
-    @property
-    def mean(self) -> float | None:
-        return self.total / self.count if self.count else None
+ATTEMPTS = 3  # how often a node may lose its worker, or find an input damaged, before it counts as failed
+BACKOFF = (0.5, 2.0, 8.0)  # seconds until the next attempt: what ended the worker may pass
 
 
 @dataclass
@@ -68,6 +38,9 @@ class Frontier:
         slots: How many groups can run at once.
         arrays: Whether nodes are computed together.
         observers: Told of every event after it is recorded here.
+
+    Attributes:
+        damaged: What was wrong with the nodes that are computed again.
     """
 
     plan: Plan
@@ -75,48 +48,63 @@ class Frontier:
     leases: Leases
     slots: int
     observers: Sequence[Observer] = ()
-    arrays: Arrays = Arrays()
+    arrays: Arrays = Arrays()  # noqa: RUF009 - it is frozen
     failures: dict[str, Failure] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    damaged: dict[str, str] = field(default_factory=dict)
     executed: int = 0
 
     def __post_init__(self) -> None:
         self._batches = batches(self.leases.store)
         self._arrived: dict[str, Outcome] = {}
-        self.done.update(known(self.leases.store, self.plan.nodes))  # what came in since the caller looked
+        # What came in since the caller looked.
+        self.done.update(known(self.leases.store, self.plan.nodes.keys() - self.done.keys()))
         self._ended: set[str] = set()  # failed or skipped
         self._seeds = Seeds(self.plan, self.done, self._ended)
         self._open: set[str] = set()
         self._order = {key: position for position, key in enumerate(self.plan.nodes)}
-        self._children: dict[str, list[str]] = defaultdict(list)
+        self._children: dict[str, dict[str, None]] = defaultdict(dict)
         self._waiting: dict[str, int] = {}
         self._heap: list[tuple[int, int, int, str]] = []
         self._heights = heights(self.plan)
-        self._siblings: dict[str, list[str]] = defaultdict(list)
-        self._kinds: dict[tuple[str, str], list[str]] = defaultdict(list)
-        self._alike: dict[str | None, dict[str, None]] = defaultdict(dict)
         self._ready: set[str] = set()
+        self._grouping = Grouping(self.plan, self.slots, self.arrays, self._ready)
         self._running: set[str] = set()
         self._elsewhere: set[str] = set()
         self._looked = 0.0
-        self._costs: dict[tuple[str, str], _Cost] = defaultdict(_Cost)
         self._attempts: dict[str, int] = defaultdict(int)
+        self._damages: dict[str, int] = defaultdict(int)
+        self._delayed: list[tuple[float, str]] = []
         self._take_up(self._seeds.wanted)
 
     def _take_up(self, trials: Iterable[int]) -> frozenset[str]:
         """Open what trials need that is not there; returns it."""
         left = needed(self.plan, self.done, [self.plan.trials[index] for index in trials])
-        fresh = left - self._open - self._ended
+        return self._open_up(left - self._open - self._ended)
+
+    def _open_up(self, fresh: frozenset[str]) -> frozenset[str]:
         self._open |= fresh
         for key in sorted(fresh, key=self._order.__getitem__):
-            self._siblings[self.plan.nodes[key].siblings].append(key)
-            behind = {ref.key for ref in self.plan.nodes[key].inputs.values()} - self.done.keys()
-            self._waiting[key] = len(behind)
-            for parent in behind:
-                self._children[parent].append(key)
-            if not behind:
-                self._make_ready(key)
+            self._grouping.add(key)
+            self._wait(key)
         return fresh
+
+    def _wait(self, key: str, also: str | None = None) -> None:
+        """See what a node waits for: its inputs, and what else it needs as it has turned out; it may be ready."""
+        behind = {ref.key for ref in self.plan.nodes[key].inputs.values()} - self.done.keys()
+        behind |= {also} if also else set()
+        self._waiting[key] = len(behind)
+        self._ready.discard(key)
+        self._elsewhere.discard(key)
+        for parent in behind:
+            self._children[parent][key] = None
+        if not behind:
+            self._make_ready(key)
+
+    def reopen(self, damaged: Mapping[str, str]) -> None:
+        """Compute damaged nodes again, also where nothing waits for them; given what is wrong, by key."""
+        for key, error in damaged.items():
+            self.tell(InputDamaged(key, key, error, time.time(), self._open_up(self._gone(key))))
 
     @property
     def finished(self) -> bool:
@@ -125,16 +113,17 @@ class Frontier:
     def next(self) -> Group | None:
         """The next group, leased; None while all that is left waits."""
         self._look_elsewhere()
+        while self._delayed and self._delayed[0][0] <= time.monotonic():
+            self._wait(heapq.heappop(self._delayed)[1])
         while self._heap:
             key = heapq.heappop(self._heap)[-1]
             if key not in self._ready:
                 continue
-            together = self.arrays.on and self.plan.nodes[key].array is not None
-            chosen = self._array(key) if together else self._together(key)
+            chosen = self._grouping.choose(key)
             if self._last_attempt(key):  # it may be what ends its workers: nothing else shall fail for that
                 chosen = [key]
             if nodes := self._lease(item for item in chosen if item == key or not self._last_attempt(item)):
-                return Group(nodes, together, self.arrays.slots)
+                return Group(nodes, self._grouping.together(key), self.arrays.slots)
         return None
 
     def record(self, event: Event) -> None:
@@ -148,74 +137,91 @@ class Frontier:
             self.failures[event.key] = event.failure
             self._ended.add(event.key)
             self._close(event.key)
-        self._tell(event)
+        elif isinstance(event, InputDamaged):
+            return self._compute_again(event)
+        self.tell(event)
         if isinstance(event, NodeFailed):
             self._skip_dependants(event.key, event.key)
         if isinstance(event, NodeDone | NodeFailed):
             self._grow(event.key)
 
     def lost(self, group: Group, error: str) -> None:
-        """The worker of `group` has ended: what it had committed counts, the rest is tried again."""
-        left = [node.key for node in group.nodes if node.key in self._running]
-        if not left:
-            return
-        for key, outcome in known(self.leases.store, left).items():
-            self.record(NodeDone(key, outcome, time.time()))
-        for key in (key for key in left if key in self._running):
+        """The worker of `group` has ended: what it had committed counts, the rest is tried again after a while."""
+        for key in self._left(group):
             self._attempts[key] += 1
             if self._attempts[key] >= ATTEMPTS:
-                failure = Failure(key, error.strip().splitlines()[-1] if error.strip() else "worker died", error, {})
-                self.leases.store.fail(failure)
-                self.record(NodeFailed(key, failure, time.time()))
+                self.fail(key, error.strip().splitlines()[-1] if error.strip() else "worker died", error)
             else:
-                self._running.discard(key)
-                self.leases.release(key)
-                self._make_ready(key)
+                self._let_go(key)
+                due = time.monotonic() + BACKOFF[min(self._attempts[key], len(BACKOFF)) - 1]
+                heapq.heappush(self._delayed, (due, key))
+
+    def give_back(self, group: Group) -> None:
+        """The worker of `group` had to leave: what it had committed counts, the rest is ready as before."""
+        for key in self._left(group):
+            self._let_go(key)
+            self._wait(key)
+
+    def fail(self, key: str, error: str, trace: str) -> None:
+        """A node has failed for a reason that its worker cannot report."""
+        failure = Failure(key, error, trace, {})
+        self.leases.store.fail(failure)
+        self.record(NodeFailed(key, failure, time.time()))
+
+    def _left(self, group: Group) -> list[str]:
+        """What of a group has not ended."""
+        left = [node.key for node in group.nodes if node.key in self._running]
+        for key, outcome in known(self.leases.store, left).items() if left else ():
+            self.record(NodeDone(key, outcome, time.time()))
+        return [key for key in left if key in self._running]
+
+    def _let_go(self, key: str) -> None:
+        self._running.discard(key)
+        self.leases.release(key)
+
+    def _compute_again(self, event: InputDamaged) -> None:
+        """Open a damaged node, and what it needs that is gone too; what starts from it waits for it again."""
+        key, damaged = event.key, event.damaged
+        hopeless = damaged not in self.plan.nodes or damaged in self._ended
+        fresh = frozenset() if hopeless else self._gone(damaged)
+        if hopeless or self._damages[damaged] > ATTEMPTS:
+            return self.fail(key, event.error, event.error)
+        self._let_go(key)
+        for lost in fresh:
+            self.done.pop(lost, None)
+            self.damaged[damaged] = event.error
+        opened = self._open_up(fresh)
+        for child in self._open - self._running - opened - {key}:
+            if any(ref.key in fresh for ref in self.plan.nodes[child].inputs.values()):
+                self._wait(child)
+        self._wait(key, also=damaged if damaged in self._open else None)
+        self.tell(replace(event, nodes=opened))
+
+    def _gone(self, damaged: str) -> frozenset[str]:
+        """A damaged node and what it needs to be computed again; nothing where that is under way, or has been done."""
+        if damaged in self._open or damaged in self._ended or self.leases.store.outcome(damaged) is not None:
+            return frozenset()
+        self._damages[damaged] += 1
+        found, left = {damaged}, [damaged]
+        while left:
+            missing = {ref.key for ref in self.plan.nodes[left.pop()].inputs.values()} - self.done.keys() - found
+            found |= missing
+            left += missing
+        return frozenset(found - self._open - self._ended)
 
     def _last_attempt(self, key: str) -> bool:
         return self._attempts.get(key, 0) == ATTEMPTS - 1
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Tell the observers of something that changes nothing here, or has."""
         for observer in self.observers:
             observer(event)
 
     def _make_ready(self, key: str) -> None:
         self._ready.add(key)
-        self._kinds[self._kind(key)].append(key)
-        self._alike[self.plan.nodes[key].array][key] = None
+        self._grouping.make_ready(key)
         uses = len(self.plan.uses(key))
         heapq.heappush(self._heap, (-self._heights[key], -uses, self._order[key], key))
-
-    def _kind(self, key: str) -> tuple[str, str]:
-        node = self.plan.nodes[key]
-        return node.stage, node.workload
-
-    def _together(self, first: str) -> list[str]:
-        """The ready nodes to hand out with `first`: its siblings, and more of its kind while they are small."""
-        chosen = [key for key in self._siblings[self.plan.nodes[first].siblings] if key in self._ready]
-        mean = self._costs[self._kind(first)].mean
-        if mean is None or mean > GROUP_SECONDS:
-            return chosen
-        kind = [key for key in self._kinds[self._kind(first)] if key in self._ready]
-        self._kinds[self._kind(first)] = kind
-        share = -(-len(kind) // (2 * self.slots))
-        limit = max(len(chosen), min(share, int(GROUP_SECONDS / max(mean, 1e-4))))
-        taken = set(chosen)
-        for key in kind:
-            if len(chosen) >= limit:
-                break
-            if key not in taken:
-                fresh = [item for item in self._siblings[self.plan.nodes[key].siblings] if item in self._ready]
-                chosen += [item for item in fresh if item not in taken]
-                taken.update(fresh)
-        return chosen
-
-    def _array(self, first: str) -> list[str]:
-        """A worker's share of the ready nodes that can be computed together with `first`, those ready longest first."""
-        kind = self.plan.nodes[first].array
-        self._alike[kind] = {key: None for key in self._alike[kind] if key in self._ready}
-        alike = [first, *(key for key in self._alike[kind] if key != first)]
-        return alike[: max(-(-len(alike) // self.slots), self.arrays.slots or 1)]
 
     def _lease(self, keys: Iterable[str]) -> tuple[Node, ...]:
         leased = []
@@ -237,7 +243,7 @@ class Frontier:
         for key in keys:
             if outcome := self._arrived.pop(key, None) or store.outcome(key):
                 self._finish(key, outcome)
-                self._tell(NodeDone(key, outcome, time.time()))
+                self.tell(NodeDone(key, outcome, time.time()))
                 self._grow(key)
 
     def _look_elsewhere(self) -> None:
@@ -252,8 +258,7 @@ class Frontier:
 
     def _finish(self, key: str, outcome: Outcome) -> None:
         self.done[key] = outcome
-        cost = self._costs[self._kind(key)]
-        cost.total, cost.count = cost.total + outcome.seconds, cost.count + 1
+        self._grouping.finish(key, outcome.seconds)
         self.leases.store.forget_failure(key)
         self._close(key)
         for child in self._children[key]:
@@ -273,7 +278,7 @@ class Frontier:
         if not added:
             return
         fresh = self._take_up(added)
-        self._tell(TrialsAdded(tuple(added), fresh, time.time()))
+        self.tell(TrialsAdded(tuple(added), fresh, time.time()))
         for item in fresh:  # a failed input will not come
             behind = [ref.key for ref in self.plan.nodes[item].inputs.values() if ref.key in self._ended]
             if behind and item in self._open:
@@ -286,5 +291,5 @@ class Frontier:
                 self._open.discard(child)
                 self._ended.add(child)
                 self.skipped[child] = because
-                self._tell(NodeSkipped(child, because, time.time()))
+                self.tell(NodeSkipped(child, because, time.time()))
                 self._skip_dependants(child, because)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from orchestrator import index
 from orchestrator.errors import SweepError
-from orchestrator.execute import files_of
+from orchestrator.files import files_of
 from orchestrator.store import Failure, Outcome, Store
 from workloads.alone.package import (
     ARRAYS,
+    ARTIFACTS,
     HISTORY,
     NODES,
     RESULT,
@@ -76,8 +77,8 @@ def _commit(store: Store, new: dict[str, tuple[Found, Computed]]) -> None:
     folders: dict[str, Outcome] = {}
     for key, (found, item) in new.items():
         outcome = _outcome(item)
-        result, history = _contents(found.place(key), item)
-        if files := files_of(result, history):
+        result, history, kept = _contents(found.place(key), item)
+        if files := files_of(result, history, kept):
             folders[key] = store.commit_folder(outcome, files)
         else:
             rows.append(outcome)
@@ -145,18 +146,19 @@ def _check(node: PackageNode, item: Computed, path: Path) -> None:
         raise PackageError(f"{path}: started from {item.start}, which is no input of the node in the package")
 
 
-def _contents(place: Path, item: Computed) -> tuple[Result, list[dict[str, float]]]:
+def _contents(place: Path, item: Computed) -> tuple[Result, list[dict[str, float]], dict[str, bytes]]:
     """What the files of a result hold: only so much is read as this format has, nothing is unpickled."""
-    from workloads.alone import tensors
+    from workloads.alone import artifacts, tensors
 
     content = {name: verified(place / name, digest) for name, digest in item.files.items()}
     try:
         found = {name: tensors.read(content[name])[0] for name in (WEIGHTS, START) if name in content}
         rows = rows_from_json(content[HISTORY]) if HISTORY in content else []
         arrays = _arrays(content[ARRAYS]) if ARRAYS in content else {}
+        kept = artifacts.unpack(content[ARTIFACTS]) if ARTIFACTS in content else {}
     except ValueError as error:
         raise PackageError(f"{place}: damaged: {error}") from error
-    return Result(item.metrics, item.status, found.get(WEIGHTS), found.get(START), arrays), rows
+    return Result(item.metrics, item.status, found.get(WEIGHTS), found.get(START), arrays), rows, kept
 
 
 def _arrays(content: bytes) -> dict[str, numpy.ndarray]:

@@ -79,7 +79,14 @@ def node_identity(
     workload: Workload, config: Config, seed: int, inputs: Mapping[str, str], data_dir: Path
 ) -> dict[str, Any]:
     """Everything that a node's key hashes; `inputs` are `KEY` or `KEY.start` by role."""
-    whole: dict[str, Any] = {"workload": workload.name, "config": identity(config, data_dir), "seed": seed}
+    return whole_identity(workload, identity(config, data_dir), seed, inputs)
+
+
+def whole_identity(
+    workload: Workload, config: Mapping[str, Any], seed: int, inputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """`node_identity` of a config whose own `identity` is known."""
+    whole: dict[str, Any] = {"workload": workload.name, "config": config, "seed": seed}
     if workload.version != 1:
         whole["VERSION"] = workload.version
     if inputs:

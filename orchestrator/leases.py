@@ -54,6 +54,10 @@ def _boot() -> str:
 
 def _start_time(pid: int) -> str:
     """When the process started; "" if there is none. A pid alone may have been given to another."""
+    with contextlib.suppress(OSError, IndexError):  # in ticks since the boot: the clock may be set meanwhile
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    if Path("/proc/self/stat").exists():
+        return ""
     import psutil
 
     try:
@@ -107,6 +111,16 @@ class Leases:
         if key in self.held and self._holder(self._lease(key)) == self.driver:
             self._lease(key).unlink(missing_ok=True)
         self.held.discard(key)
+
+    def holder(self, key: str) -> Driver | None:
+        """The driver that computes a node now, as far as can be told; None if none does."""
+        found = self._holder(self._lease(key))
+        return found if found is not None and self._lives(found) else None
+
+    def drivers(self) -> list[Driver]:
+        """The drivers that run now. One on another host lives until it has missed three beats under our eyes."""
+        found = [self._holder(path) for path in self._hearts.glob("*.json")]
+        return [driver for driver in found if driver is not None and self._lives(driver)]
 
     def _void(self, path: Path, holder: Driver | None) -> bool:
         """Take away the lease that was `holder`'s; not one that another driver has made in its place meanwhile."""

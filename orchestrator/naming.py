@@ -6,7 +6,9 @@ import hashlib
 import platform
 import re
 import socket
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from orchestrator.provenance import provenance
 
 if TYPE_CHECKING:
     from orchestrator.plan import PlannedTrial
+    from orchestrator.store import Outcome
 
 PACKAGES = ("torch", "ray", "mlflow", "numpy")
 MAX_PARAM, MAX_TAG, MAX_KEY = 6000, 5000, 250
@@ -26,10 +29,11 @@ def mlflow_name(name: str) -> str:
     """`name` as MLflow takes it for a metric or param: other characters become `_`.
 
     Example:
-        >>> mlflow_name("sharp(mu^2=0.1)")
-        'sharp_mu_2_0.1_'
+        >>> [mlflow_name(name) for name in ("sharp(mu^2=0.1)", "a//../b")]
+        ['sharp_mu_2_0.1_', 'a/b']
     """
-    return _FORBIDDEN.sub("_", name).strip("/")[:MAX_KEY]
+    parts = [part for part in _FORBIDDEN.sub("_", name).split("/") if part not in ("", ".", "..")]
+    return "/".join(parts)[:MAX_KEY].rstrip("/") or "_"
 
 
 def flattened(config: Mapping[str, Any], prefix: str) -> dict[str, str]:
@@ -70,17 +74,37 @@ def common_levels(trials: Sequence[PlannedTrial]) -> dict[str, Any]:
     return common
 
 
-def provenance_tags(store: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """What every run carries, and what only the one above them does."""
+def provenance_tags(store: Path) -> dict[str, str]:
+    """What every run says of where it comes from: commit, whether the code was changed, versions, host, store."""
     source = provenance()
-    everywhere = {"sweep.store": str(store)}
+    tags = {"sweep.store": str(store), "sweep.host": socket.gethostname(), "version.python": platform.python_version()}
     if source["commit"]:
-        everywhere["mlflow.source.git.commit"] = str(source["commit"])
-    above = {"sweep.dirty": str(bool(source["dirty"])).lower(), "sweep.host": socket.gethostname()}
-    above["version.python"] = platform.python_version()
+        tags["mlflow.source.git.commit"] = str(source["commit"])
+        tags["sweep.dirty"] = str(bool(source["dirty"])).lower()
     for package in PACKAGES:
-        try:
-            above[f"version.{package}"] = version(package)
-        except PackageNotFoundError:
-            continue
-    return everywhere, above
+        with suppress(PackageNotFoundError):
+            tags[f"version.{package}"] = version(package)
+    return tags
+
+
+def trial_metrics(trial: PlannedTrial, outcomes: Mapping[str, Outcome]) -> dict[str, tuple[float, Outcome]]:
+    """The targets' metrics; a name that two report is preceded by what tells them apart, as in the records."""
+    reported = [
+        (target, name, value, outcome)
+        for target in trial.targets
+        if (outcome := outcomes.get(trial.nodes[target])) is not None
+        for name, value in outcome.metrics.items()
+    ]
+    by_name = Counter(name for _, name, _, _ in reported)
+    by_stage = Counter((target.partition(".")[0], name) for target, name, _, _ in reported)
+    found: dict[str, tuple[float, Outcome]] = {}
+    for target, name, value, outcome in reported:
+        stage = target.partition(".")[0]
+        prefix = "" if by_name[name] == 1 else f"{stage if by_stage[stage, name] == 1 else target}."
+        found[f"{prefix}{name}"] = value, outcome
+    return found
+
+
+def milliseconds(time: float) -> int:
+    """Unix seconds as MLflow wants them."""
+    return round(time * 1000)

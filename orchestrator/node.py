@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.inputs import Part
+from workloads.work import Work
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,9 @@ class Node:
         config: The full resolved config as JSON values.
         siblings: Equal for the nodes that one stage was split into: they run together.
         array: Equal for the nodes that can be computed as one array; None for those that cannot.
+        kind: Equal for the nodes that should cost about the same: all that differ in seed and rates only.
+        work: How much it is to compute; None if its workload does not say.
+        time_limit: Seconds that it may run; None for as long as it takes. The longest of the stages that share it.
     """
 
     key: str
@@ -42,6 +46,9 @@ class Node:
     inputs: Mapping[str, InputRef]
     siblings: str
     array: str | None = None
+    kind: str = ""
+    work: Work | None = None
+    time_limit: float | None = None
 
     @property
     def label(self) -> str:

@@ -5,10 +5,10 @@ A key of an overlay is
                               fixes a dotted axis to that value; `seed: 2` means seeds 0 and 1, also in a file
                               without seeds.
     STAGE.FIELD...            replaces the whole value there.
-    *.FIELD...                does so in every stage whose workload has that field. Nothing is invented: what a part
-                              of a config (`*.data.name`, `*.model`) says is set only in stages that state that part,
-                              so that a stage which leaves its data or model to its input still does. A plain field
-                              (`*.threads`) is set wherever the workload has it.
+    *.FIELD...                does so in every stage whose workload has that field; `*.time_limit` in every stage.
+                              Nothing is invented: what a part of a config (`*.data.name`, `*.model`) says is set only
+                              in stages that state that part, so that a stage which leaves its data or model to its
+                              input still does. A plain field (`*.threads`) is set wherever the workload has it.
 The scale comes first, then `--set`; within each, wildcards come first and deeper paths last, whatever their order.
 """
 
@@ -23,8 +23,8 @@ from orchestrator.errors import allowed
 from orchestrator.paths import Path, clash, copied, set_path, split
 from orchestrator.problems import SET, Problems, dotted
 from orchestrator.schema import fields, holds_model, walk
+from orchestrator.stages import note_time_limit, workload
 from orchestrator.yamlfile import Place, kind
-from workloads.contract import load_workload
 
 Layer = tuple[Place, Mapping[Any, Any]]
 """Where an overlay stands, and its keys and values."""
@@ -105,7 +105,9 @@ class _Overlay:
             self._stage(segments, value, source)
         else:
             ways = [*map(str, self.result.axes), *(f"{name}.FIELD" for name in self.result.stages), "*.FIELD"]
-            self.problems.add(source, f"names no axis and no path of a stage; {allowed(key, ways)}")
+            near = allowed(key.split(".")[0], self.result.stages).partition("did you mean ")[2] if segments[1:] else ""
+            meant = f"; did you mean '{near[1:-2]}.{'.'.join(segments[1:])}'?" if near else ""
+            self.problems.add(source, f"names no axis and no path of a stage; {allowed(key, ways)}{meant}")
 
     def _axis(self, name: str, value: Any, source: Place) -> None:
         levels = self.declared.get(name)
@@ -136,6 +138,11 @@ class _Overlay:
         if segments[1] in ("workload", "over"):
             self.problems.add(source, f"`{segments[1]}` of a stage cannot be replaced; make another stage")
             return
+        if segments[1] == "time_limit":
+            if segments[2:]:
+                self.problems.add(source, "a time limit has no fields")
+                return
+            note_time_limit(value, source, self.problems)
         try:
             set_path(self.result.stages[segments[0]], segments[1:], value)
         except LookupError as error:
@@ -144,6 +151,10 @@ class _Overlay:
         self.result.settings.append(Setting(segments, copied(value), source))
 
     def _everywhere(self, path: Path, value: Any, source: Place) -> None:
+        if path[0] == "time_limit":
+            for name in self.result.stages:
+                self._stage((name, *path), value, source)
+            return
         models = {name: self._model(name) for name in self.result.stages}
         if any(model is None for model in models.values()):
             return
@@ -161,9 +172,9 @@ class _Overlay:
         """The config class of a stage; None, with a problem, where its workload cannot be loaded."""
         name = self.result.stages[stage].get("workload")
         try:
-            return load_workload(str(name)).config
-        except Exception as error:  # a user's module may fail in any way
-            self.problems.add(("stages", stage, "workload"), f"cannot be loaded: {error}")
+            return workload(str(name)).config
+        except LookupError as error:
+            self.problems.add(("stages", stage, "workload"), str(error.args[0]))
             return None
 
 

@@ -14,6 +14,9 @@ from orchestrator.yamlfile import kind
 
 Path = tuple[str, ...]
 
+OWN = ("workload", "over", "time_limit")
+"""The fields of a stage that are no part of its config."""
+
 
 def split(text: str) -> Path:
     """The segments of a dotted path; () where one is empty."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from orchestrator.errors import Problem, SpecError, Where, allowed
+from orchestrator.errors import MOST, Problem, SpecError, Where, allowed, field_name
 from orchestrator.yamlfile import Document, Place, kind
 
 SET = "--set"
@@ -17,17 +17,13 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 def dotted(place: Iterable[object]) -> str:
     """A place as messages name it."""
-    text = ".".join(str(part) for part in place)
+    text = field_name(place)
     return text.replace(f"{SET}.", f"{SET} ", 1) if text.startswith(f"{SET}.") else text
 
 
 def where_in(document: Document, place: Place) -> Where | None:
     """Where `place` is in the file; None for what the command line set."""
     return None if place[:1] == (SET,) else document.where(place)
-
-
-def _order(problem: Problem) -> tuple[int, int]:
-    return (problem.where.line, problem.where.column) if problem.where else (0, 0)
 
 
 class Problems:
@@ -44,15 +40,34 @@ class Problems:
         """Note a problem at `place`; `field` where the reader knows it by another name."""
         shown = dotted(place) if field is None else field
         self._found[Problem(where_in(self.document, place), shown, message)] = None
+        if len(self._found) >= MOST:
+            raise SpecError([*self._sorted(), Problem(None, "", f"and more: these are the first {MOST} problems")])
 
     def extend(self, error: SpecError) -> None:
         """Note what another part found."""
         self._found.update(dict.fromkeys(error.problems))
 
+    def include(self, others: Problems) -> None:
+        """Note what another one has noted."""
+        self._found.update(others._found)
+
     def stop(self) -> None:
         """Raises SpecError if anything is wrong, in the file's order."""
         if self._found:
-            raise SpecError(sorted(self._found, key=_order))
+            raise SpecError(self._sorted())
+
+    def spare(self, *sections: str) -> bool:
+        """Whether nothing is wrong in these sections of the file."""
+        return not any(re.split("[. ]", problem.field)[0] in sections for problem in self._found)
+
+    def _sorted(self) -> list[Problem]:
+        files = [str(path) for path in self.document.files]
+
+        def order(problem: Problem) -> tuple[int, int, int]:
+            where = problem.where
+            return (files.index(where.file), where.line, where.column) if where else (-1, 0, 0)
+
+        return sorted(self._found, key=order)
 
     def mapping(self, place: Place, value: Any) -> Mapping[Any, Any]:
         """`value`, or {} with a problem if it is no mapping; nothing at all is {}."""
@@ -64,11 +79,12 @@ class Problems:
     def fields(self, place: Place, value: Any, known: Iterable[str], required: Iterable[str] = ()) -> Mapping[Any, Any]:
         """A mapping whose keys are among `known` and hold all of `required`."""
         raw = self.mapping(place, value)
-        for key in raw:
-            if key not in known:
-                self.add((*place, key), f"unknown field; {allowed(key, known)}")
+        unknown = {key: f"unknown field; {allowed(key, known)}" for key in [*raw][:MOST] if key not in known}
+        for key, message in unknown.items():
+            self.add((*place, key), message)
+        meant = {message.rpartition("did you mean ")[2] for message in unknown.values()}
         for key in required:
-            if key not in raw:
+            if key not in raw and not meant & {f"{key!r}?", "'extends'?"}:
                 self.add((*place, key), "missing; it is required")
         return raw
 

@@ -10,7 +10,18 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted, TrialsAdded
+from orchestrator.events import (
+    Event,
+    InputDamaged,
+    NodeDone,
+    NodeFailed,
+    NodeLogged,
+    NodeSampled,
+    NodeSkipped,
+    NodeStarted,
+    StopAsked,
+    TrialsAdded,
+)
 from orchestrator.tally import Left, Running, Tally
 
 if TYPE_CHECKING:
@@ -25,10 +36,13 @@ FRAMES_PER_SECOND = 2
 NAMES = {
     NodeStarted: "node_started",
     NodeLogged: "node_logged",
+    NodeSampled: "node_sampled",
     NodeDone: "node_done",
     NodeFailed: "node_failed",
     NodeSkipped: "node_skipped",
     TrialsAdded: "trials_added",
+    InputDamaged: "input_damaged",
+    StopAsked: "stop_asked",
 }
 
 
@@ -56,6 +70,7 @@ class Progress:
         self._name, self._stream = plan.spec.record_name, stream
         self._mode: Mode = ("live" if stream.isatty() else "plain") if mode == "auto" else mode
         self._packing = packing
+        self._clock = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
@@ -83,7 +98,7 @@ class Progress:
         self._ended.set()
         if self._ticker is not None:
             self._ticker.join()
-        now = time.time()
+        now = self._now()
         if self._mode == "plain":
             self._print(progress_line(self._name, self.tally, now))
         elif self._mode == "json":
@@ -99,8 +114,14 @@ class Progress:
             self.tally.take(event)
         if self._mode == "json":
             self._print_json(NAMES[type(event)], event.time, _event_fields(event, self.tally))
+        elif self._mode != "quiet" and isinstance(event, InputDamaged | StopAsked):
+            self._print(f"{self._name}: {_notice(event)}")
         elif self._mode == "plain" and first_failure:
             self._print(f"{self._name}: failed: {self.tally.last_error}")
+
+    def _now(self) -> float:
+        """Unix seconds, as if nobody had set the clock since the run began: no duration is negative."""
+        return self.tally.started + time.monotonic() - self._clock
 
     def _say_packing(self) -> None:
         if self._packing:
@@ -109,7 +130,7 @@ class Progress:
     def _tick(self) -> None:
         while not self._ended.wait(PLAIN_SECONDS):
             with self._lock:
-                line = progress_line(self._name, self.tally, time.time())
+                line = progress_line(self._name, self.tally, self._now())
             self._print(line)
 
     def _print(self, line: str) -> None:
@@ -139,17 +160,25 @@ class Progress:
         with suppress(OSError, ValueError):  # of this stream: the process' own may have been sent elsewhere
             console.size = os.get_terminal_size(self._stream.fileno())
         with self._lock:
-            return frame(self._name, self.tally, time.time(), *console.size)
+            return frame(self._name, self.tally, self._now(), *console.size)
+
+
+def _notice(event: InputDamaged | StopAsked) -> str:
+    if isinstance(event, InputDamaged):
+        return f"computed again: {event.error}"
+    return f"stopping: {event.why}" if event.why else "stopping; once more (Ctrl-C) leaves at once"
 
 
 def _event_fields(event: Event, tally: Tally) -> dict[str, Any]:
+    if isinstance(event, StopAsked):
+        return {"why": event.why}
     if isinstance(event, TrialsAdded):
         return {"trials": list(event.trials), "nodes": len(event.nodes)}
     fields: dict[str, Any] = {"key": event.key, "node": tally.label(event.key)}
     match event:
         case NodeStarted():
             fields["worker"] = event.worker
-        case NodeLogged():
+        case NodeLogged() | NodeSampled():
             fields |= {"step": event.step, "values": _plain_numbers(event.values)}
         case NodeDone():
             fields |= {"status": event.outcome.status, "seconds": event.outcome.seconds}
@@ -158,6 +187,8 @@ def _event_fields(event: Event, tally: Tally) -> dict[str, Any]:
             fields["error"] = event.failure.error
         case NodeSkipped():
             fields["because"] = event.because
+        case InputDamaged():
+            fields |= {"damaged": event.damaged, "error": event.error, "nodes": len(event.nodes)}
     return fields
 
 
@@ -261,9 +292,8 @@ def _bar(tally: Tally, width: int) -> Text:
 def _running_line(running: Running, width: int) -> Text:
     from rich.text import Text
 
-    values = {"step": running.step, **running.values} if running.step is not None else {}
-    if "epoch" in values:
-        del values["step"]
+    steps = {} if running.step is None or "epoch" in running.values else {"step": running.step}
+    values = {**steps, **running.values} if running.step is not None else {}
     shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
     room = max(16, width // 2 - 10)
     label = running.label if not shown or len(running.label) <= room else running.label[: room - 1] + "…"

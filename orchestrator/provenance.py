@@ -1,8 +1,11 @@
-"""Where a result comes from, as far as the driver knows: the commit of the code and whether it was changed."""
+"""Where a result comes from: the commit of the code, whether it was changed, the kind of processor."""
 
 from __future__ import annotations
 
+import platform
+import re
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.store import Scalar
@@ -12,6 +15,14 @@ def provenance() -> dict[str, Scalar]:
     """`commit` (40 hex digits, "" outside a git checkout) and `dirty`."""
     commit = _git("rev-parse", "HEAD")
     return {"commit": commit, "dirty": bool(commit) and bool(_git("status", "--porcelain", "--untracked-files=no"))}
+
+
+def processor() -> str:
+    """The model of this machine's CPU, as the system names it."""
+    with suppress(OSError):
+        if found := re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE):
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _git(*arguments: str) -> str:

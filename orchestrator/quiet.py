@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -23,8 +23,9 @@ def quiet(log: Path) -> Iterator[TextIO]:
             os.dup2(file.fileno(), 2)
             yield screen
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with suppress(OSError):  # a log that cannot be written must not hide what ended the run
+            sys.stdout.flush()
+            sys.stderr.flush()
         for number, descriptor in zip((1, 2), saved, strict=True):
             os.dup2(descriptor, number)
             os.close(descriptor)

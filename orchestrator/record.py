@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +40,7 @@ def rows(plan: Plan, outcomes: Mapping[str, Outcome], failures: Mapping[str, Fai
 
     A metric is reported by the trial's targets; one of a diverged node keeps the value that was reported. A name that
     two stages report is `metric.<stage>.<NAME>`, one that two parts of a stage report `metric.<stage>.<part>.<NAME>`.
+    What was gathered over an axis stands in the first row of the trials that differ in that axis, so it counts once.
     """
     seeds = Seeds(plan, outcomes, failures)
     plan = seeds.plan_of_wanted()
@@ -58,12 +60,12 @@ def curves(plan: Plan, histories: Mapping[str, pyarrow.Table]) -> pyarrow.Table:
     """Everything the nodes logged, long: the trial's levels, its key, then stage, step, name and value."""
     import numpy
 
-    long = {key: _long(table) for key, table in histories.items()}
+    long, again = {key: _long(table) for key, table in histories.items()}, _told_above(plan)
     used = [
         (index, label, long[key])
         for index, trial in enumerate(plan.trials)
         for label, key in trial.nodes.items()
-        if key in long
+        if key in long and (index, label.partition(".")[0]) not in again
     ]
     trial_of_row = numpy.repeat([index for index, _, _ in used], [part.num_rows for *_, part in used]).astype("int64")
     levels = pyarrow.table({**_axis_columns(plan), "meta.trial": _strings(trial.key for trial in plan.trials)})
@@ -151,7 +153,7 @@ def _axis_column(axis: Axis, trials: Sequence[PlannedTrial]) -> pyarrow.Array:
 
 
 def _metric_columns(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, pyarrow.Array]:
-    reported = _reported(plan, outcomes)
+    reported, again = _reported(plan, outcomes), _told_above(plan)
     sharing: dict[str, set[str]] = {}  # metric name -> the targets that report it beside another one, in some trial
     for targets in {trial.targets for trial in plan.trials}:
         by_name: dict[str, list[str]] = {}
@@ -166,10 +168,24 @@ def _metric_columns(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, py
         for name in names:
             values = columns.setdefault(_metric_name(name, target, sharing.get(name, set())), [None] * len(plan.trials))
             for index, trial in enumerate(plan.trials):
-                outcome = outcomes.get(trial.nodes[target]) if target in trial.targets else None
+                here = target in trial.targets and (index, target.partition(".")[0]) not in again
+                outcome = outcomes.get(trial.nodes[target]) if here else None
                 if outcome is not None and name in outcome.metrics:
                     values[index] = float(outcome.metrics[name])
     return {name: pyarrow.array(values, pyarrow.float64()) for name, values in columns.items()}
+
+
+def _told_above(plan: Plan) -> set[tuple[int, str]]:
+    """Trials and stages whose node stands in the row of an earlier trial, which differs in gathered axes only."""
+    seen: set[tuple[str, str]] = set()
+    again: set[tuple[int, str]] = set()
+    for index, trial in enumerate(plan.trials):
+        for stage, axes in trial.gathered.items():
+            group = stage, repr([(name, label) for name, label in trial.trial.levels.items() if name not in axes])
+            if group in seen:
+                again.add((index, stage))
+            seen.add(group)
+    return again
 
 
 def _metric_name(name: str, target: str, sharing: set[str]) -> str:
@@ -207,12 +223,29 @@ def _status(
         return ("diverged" if "diverged" in ended else "done"), None
     failed = [label for label, key in trial.nodes.items() if key in failures and key not in outcomes]
     if not failed:
-        return "missing", None
+        return _gathered_status(plan, trial, outcomes, failures)
     first, key = failed[0], trial.nodes[failed[0]]
     error = f"{first}: {failures[key].error}"
     if first not in trial.targets and len(plan.uses(key)) > 1:
         return "skipped", f"its input failed: {error}"
     return "failed", error
+
+
+def _gathered_status(
+    plan: Plan, trial: PlannedTrial, outcomes: Mapping[str, Outcome], failures: Mapping[str, Failure]
+) -> tuple[str, str | None]:
+    """skipped where what failed belongs to another of the trials that a stage of this one gathers; else missing."""
+    left = [key for label, key in trial.nodes.items() if label.partition(".")[0] in trial.gathered]
+    seen: set[str] = set()
+    while left:
+        key = left.pop(0)
+        if key in seen or key in outcomes:
+            continue
+        seen.add(key)
+        if key in failures:
+            return "skipped", f"its input failed: {plan.nodes[key].label}: {failures[key].error}"
+        left += [ref.key for ref in plan.nodes[key].inputs.values()]
+    return "missing", None
 
 
 def _meta_columns(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, pyarrow.Array]:
@@ -223,9 +256,8 @@ def _meta_columns(plan: Plan, outcomes: Mapping[str, Outcome]) -> dict[str, pyar
     columns["meta.group"] = _strings(_group(trial.trial.levels, short) for trial in plan.trials)
     for label in labels:
         columns[f"meta.node.{label}"] = _strings(trial.nodes.get(label) for trial in plan.trials)
-    seconds = [
-        sum(outcome.seconds / len(plan.uses(outcome.key)) for outcome in found) if found else None for found in finished
-    ]
+    rows_of = Counter(key for trial in plan.trials for key in {*trial.nodes.values()})
+    seconds = [sum(out.seconds / rows_of[out.key] for out in found) if found else None for found in finished]
     columns["meta.seconds"] = pyarrow.array(seconds, pyarrow.float64())
     for name in PROVENANCE:
         columns[f"meta.{name}"] = _strings(_joined(outcome.meta.get(name) for outcome in found) for found in finished)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import adaptive, index, record
 from orchestrator.events import Observer
@@ -14,9 +16,14 @@ from orchestrator.frontier import Frontier
 from orchestrator.leases import Leases
 from orchestrator.needs import needed
 from orchestrator.plan import Plan
-from orchestrator.provenance import provenance
 from orchestrator.resources import Packing, Resources, pack
-from orchestrator.store import Failure, Outcome, Store, write_atomically
+from orchestrator.saving import saved_files
+from orchestrator.stopping import Stopping
+from orchestrator.store import OUTCOME, Damaged, Failure, Outcome, Store
+from orchestrator.writing import NotWritable, write_atomically
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,7 @@ class Summary:
         reused: Nodes that it needed and the store had.
         statuses: How many trials have each status.
         errors: What went wrong, each once, with how often.
+        damaged: What was wrong with the nodes that were computed again, by label.
         unsent: Operations that MLflow has not got yet.
     """
 
@@ -35,6 +43,7 @@ class Summary:
     reused: int
     statuses: dict[str, int]
     errors: dict[str, int]
+    damaged: dict[str, str]
     unsent: int = 0
 
     @property
@@ -52,16 +61,17 @@ def run_sweep(
     observers: Sequence[Observer],
 ) -> Summary:
     """Run what is missing of a sweep, shown in MLflow and to `observers`; then its records are up to date."""
+    from orchestrator.exhibits import exhibits
     from orchestrator.tracking import Tracker
 
     save_spec(plan, store)
-    tracker = Tracker(plan, store, done, tracking_uri)
-    unsent = 0
+    tracker = Tracker(plan, store, done, data_dir, tracking_uri)
     try:
         summary = execute_plan(plan, store, done, data_dir, resources, [tracker, *observers])
-    finally:
-        unsent = tracker.close()
-    return replace(summary, unsent=unsent)
+    except BaseException:
+        tracker.let_go()
+        raise
+    return replace(summary, unsent=tracker.close(exhibits=lambda: exhibits(plan, store)))
 
 
 def execute_plan(
@@ -72,18 +82,41 @@ def execute_plan(
     resources: Resources,
     observers: Sequence[Observer],
 ) -> Summary:
-    """Compute what `done` lacks and write the records; both also when interrupted."""
+    """Compute what `done` lacks and write the records; both also when interrupted.
+
+    Raises:
+        Interrupted: a stop was asked for.
+        NotWritable: the store takes nothing any more.
+        EngineLost: Ray has died.
+    """
     reused = sum(key in done for key in plan.nodes)
-    with Leases(store) as leases:
-        packing = pack_plan(plan, done, resources)
-        frontier = Frontier(plan, done, leases, packing.workers, observers, packing.arrays)
-        try:
-            if not frontier.finished:
-                _engine(resources)(frontier, store, data_dir, resources, packing)
-        finally:
-            index.refresh(store, frontier.done)
-            statuses, errors = write_records(plan, store, frontier.done)
-    return Summary(frontier.executed, reused, statuses, errors)
+    damaged = again = _set_aside_unreadable(plan, store, done)
+    executed = 0
+    with Stopping() as stopping, Leases(store) as leases:
+        while True:
+            packing = pack_plan(plan, done, resources)
+            frontier = Frontier(plan, done, leases, packing.workers, observers, packing.arrays)
+            frontier.reopen(again)
+            try:
+                if not frontier.finished:
+                    _engine(resources)(frontier, store, data_dir, resources, packing, stopping)
+            except BaseException:
+                with suppress(NotWritable):  # if that was it, it is being said
+                    write_records(plan, store, frontier.done)
+                raise
+            statuses, errors, again = write_records(plan, store, frontier.done)
+            executed += frontier.executed
+            damaged = {**damaged, **frontier.damaged, **again}
+            if not again:
+                labels = {f"{plan.nodes[key].label} {key[:10]}": error for key, error in damaged.items()}
+                return Summary(executed, reused, statuses, errors, labels)
+            done = {key: outcome for key, outcome in frontier.done.items() if key not in again}
+
+
+def _set_aside_unreadable(plan: Plan, store: Store, done: Mapping[str, Outcome]) -> Damages:
+    """Move nodes out of the way that are there but cannot be read; why, by key."""
+    found = [key for key in plan.nodes if key not in done and store.holds(key)]
+    return {key: f"{store.node_folder(key) / OUTCOME}: damaged" for key in found if store.set_aside(key)}
 
 
 def pack_plan(plan: Plan, done: Mapping[str, Outcome], resources: Resources) -> Packing:
@@ -92,42 +125,52 @@ def pack_plan(plan: Plan, done: Mapping[str, Outcome], resources: Resources) -> 
     return pack(resources, max((int(node.config.get("threads", 1)) for node in left), default=1), len(left))
 
 
-Engine = Callable[[Frontier, Store, Path, Resources, Packing], None]
+Engine = Callable[[Frontier, Store, Path, Resources, Packing, Stopping], None]
 
 
 def _engine(resources: Resources) -> Engine:
     if resources.inline:
-        return _inline
+        from orchestrator.inline import run_inline
+
+        return run_inline
     from orchestrator.schedule import schedule  # loads Ray: only when something is to be computed
 
     return schedule
 
 
-def _inline(frontier: Frontier, store: Store, data_dir: Path, resources: Resources, packing: Packing) -> None:
-    """Run the frontier to its end in this process, for tests and debuggers."""
-    import time
-
-    from orchestrator.execute import Executor
-
-    executor = Executor(store, data_dir, resources.device, provenance(), frontier.record)
-    while not frontier.finished:
-        group = frontier.next()
-        if group is None:
-            time.sleep(0.1)  # what is left is another driver's
-        else:
-            executor.run(group)
+Damages = dict[str, str]
+"""What is wrong with nodes, by key."""
 
 
-def write_records(plan: Plan, store: Store, done: dict[str, Outcome]) -> tuple[Counter[str], Counter[str]]:
-    """Write the rows and curves of `plan`; returns how many trials have each status, and each error."""
+def write_records(plan: Plan, store: Store, done: dict[str, Outcome]) -> tuple[Counter[str], Counter[str], Damages]:
+    """Write the index, and the rows and curves of `plan`.
+
+    Returns:
+        How many trials have each status, how many each error, and the nodes that were found damaged and set aside.
+    """
+    index.refresh(store, done)
     folder = store.records_folder(plan.spec.record_name)
     failures = _failures(plan, store, done)
     rows = record.rows(plan, done, failures)
     record.write(folder, rows, plan.spec)
-    histories = {key: table for key in plan.nodes if key in done and (table := store.history(key)) is not None}
+    histories, damaged = _histories(plan, store, done)
     record.write_curves(folder, record.curves(adaptive.wanted(plan, done, failures), histories), plan.spec)
     errors = Counter(error for error in rows.column("error").to_pylist() if error is not None)
-    return Counter(rows.column("status").to_pylist()), errors
+    return Counter(rows.column("status").to_pylist()), errors, damaged
+
+
+def _histories(plan: Plan, store: Store, done: Mapping[str, Outcome]) -> tuple[dict[str, pyarrow.Table], Damages]:
+    found: dict[str, pyarrow.Table] = {}
+    damaged: Damages = {}
+    for key in plan.nodes:
+        try:
+            table = store.history(done[key]) if key in done else None
+        except Damaged as error:
+            damaged[key] = str(error)
+            store.set_aside(key)
+        else:
+            found |= {} if table is None else {key: table}
+    return found, damaged
 
 
 def _failures(plan: Plan, store: Store, done: dict[str, Outcome]) -> dict[str, Failure]:
@@ -140,10 +183,8 @@ def save_spec(plan: Plan, store: Store) -> None:
     """Keep what `sweep table`, `claims` and `status` need later: the file as it was and what was laid over it."""
     folder = store.sweep_folder(plan.spec.record_name)
     source = plan.spec.document.path
-    write_atomically(folder / "spec.yaml", source.read_bytes())
-    for table in plan.spec.tables.values():
-        if table.paper and (source.parent / table.paper).is_file():
-            write_atomically(folder / table.paper, (source.parent / table.paper).read_bytes())
+    for name, content in saved_files(plan.spec).items():
+        write_atomically(folder / name, content)
     stages: dict[str, dict[str, int]] = {}
     for node in plan.nodes.values():
         stage = stages.setdefault(node.stage, {"nodes": 0, "uses": 0})

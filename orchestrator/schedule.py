@@ -2,19 +2,16 @@
 
 A `Searcher` hands out what the frontier has ready; the trainable executes a group in a thread and its `step` returns
 whenever nodes finish, so that dependants are released at once and live metrics travel in Tune's own results.
-Nothing is ever restored from Tune: after a crash the plan minus the store is what is left.
+Nothing is ever restored from Tune: after a crash the plan minus the store is what is left. Tune runs in a thread of its
+own: signals and a Ray that has died must be noticed however long it waits for something.
 """
 
 from __future__ import annotations
 
 import os
-import queue
 import sys
 import tempfile
 import threading
-import time
-import traceback
-from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,102 +29,62 @@ os.environ.update(
 
 import ray
 from ray import tune
+from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
 
-from orchestrator.events import Event, NodeDone, NodeFailed
-from orchestrator.execute import Executor
-from orchestrator.frontier import Frontier, Group
+from orchestrator.conductor import Conductor
+from orchestrator.frontier import Frontier
 from orchestrator.provenance import provenance
+from orchestrator.pulse import Pulse
 from orchestrator.resources import Packing, Resources
+from orchestrator.stopping import GRACE, Interrupted, Stopping
 from orchestrator.store import Store
+from orchestrator.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-STEP_SECONDS = 1.0  # how long a step waits before it reports what was logged so far
 
 
 class _GroupTrainable(tune.Trainable):
     """Executes groups, one after the other, in a process that stays warm."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self._begin(config)
+        self._worker = Worker()
+        self._worker.begin(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._begin(new_config)
+        self._worker.begin(new_config)
         return True
 
-    def _begin(self, config: dict[str, Any]) -> None:
-        for entry in config["path"]:
-            if entry not in sys.path:
-                sys.path.append(entry)
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
-        threading.Thread(target=self._execute, args=(config,), daemon=True, name="execute").start()
-
-    def _execute(self, config: dict[str, Any]) -> None:
-        try:
-            executor = Executor(
-                Store(Path(config["store"])),
-                Path(config["data"]),
-                config["device"],
-                config["provenance"],
-                self._events.put,
-                config["share"],
-            )
-            executor.run(config["group"])
-            self._crash = None
-        except BaseException:  # such as a full disk: the driver must hear of it
-            self._crash = traceback.format_exc()
-        self._events.put(None)
+    def leave(self) -> None:
+        self._worker.leave(0.0)
 
     def step(self) -> dict[str, Any]:
-        """What happened since the last step; at once when a node finishes, else after a second."""
-        events: list[Event] = []
-        ended = finished = False
-        deadline = time.monotonic() + STEP_SECONDS
-        while not (ended or (finished and self._events.empty())):
-            try:
-                event = self._events.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                break
-            if event is None:
-                ended = True
-            else:
-                events.append(event)
-                finished = finished or isinstance(event, NodeDone | NodeFailed)
-        return {"events": events, "num_events": len(events), "crash": self._crash if ended else None, "done": ended}
+        return self._worker.step()
+
+    def cleanup(self) -> None:
+        """Tune lets this process go, perhaps in the middle of a group."""
+        self._worker.leave(GRACE)
+
+
+class _Conductor(Conductor, tune.Callback):
+    """The conductor as Tune calls it."""
 
 
 class _FrontierSearcher(Searcher):
     """Ray Tune's view of the frontier."""
 
-    def __init__(self, frontier: Frontier, payload: Mapping[str, Any]) -> None:
+    def __init__(self, conductor: _Conductor) -> None:
         super().__init__(metric="num_events", mode="max")
-        self._frontier = frontier
-        self._payload = payload
-        self._groups: dict[str, Group] = {}
+        self._conductor = conductor
 
     def suggest(self, trial_id: str) -> Any:
         """A group; None while all that is left waits; FINISHED at the end."""
-        if self._frontier.finished:
-            return Searcher.FINISHED
-        group = self._frontier.next()
-        if group is None:
-            return Searcher.FINISHED if self._frontier.finished else None
-        self._groups[trial_id] = group
-        return {**self._payload, "group": group}
-
-    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        for event in result["events"]:
-            self._frontier.record(event)
+        group = self._conductor.next(trial_id)
+        return Searcher.FINISHED if group is None and self._conductor.finished else group
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if result and not error:
-            self.on_trial_result(trial_id, result)
-        group = self._groups.pop(trial_id, None)
-        if group is not None:
-            crash = (result or {}).get("crash")
-            self._frontier.lost(group, crash or "the worker process ended before the node was finished")
+        """Nothing: the conductor is told, with more."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Tune pickles the searcher for a restore that we never do."""
@@ -161,8 +118,16 @@ def _ray(resources: Resources, packing: Packing) -> Iterator[None]:
         ray.shutdown()
 
 
-def schedule(frontier: Frontier, store: Store, data_dir: Path, resources: Resources, packing: Packing) -> None:
-    """Run the frontier to its end on Ray."""
+def schedule(
+    frontier: Frontier, store: Store, data_dir: Path, resources: Resources, packing: Packing, stopping: Stopping
+) -> None:
+    """Run the frontier to its end on Ray.
+
+    Raises:
+        Interrupted: a stop was asked for.
+        NotWritable: the store takes nothing any more.
+        EngineLost: Ray has died.
+    """
     payload = {
         "store": str(store.root),
         "data": str(data_dir.absolute()),
@@ -171,26 +136,43 @@ def schedule(frontier: Frontier, store: Store, data_dir: Path, resources: Resour
         "provenance": provenance(),
         "path": [entry or os.getcwd() for entry in sys.path],
     }
-    with _ray(resources, packing), tempfile.TemporaryDirectory(prefix="sweep-tune-") as folder:
-        tune.Tuner(
-            tune.with_resources(_GroupTrainable, {"cpu": packing.threads, "gpu": packing.gpus_per_worker}),
-            tune_config=tune.TuneConfig(
-                search_alg=_FrontierSearcher(frontier, payload),
-                num_samples=sys.maxsize,
-                # One more than can run, so that a worker finds its next group made; arrays grow by waiting.
-                max_concurrent_trials=packing.workers + (not packing.arrays.on),
-                reuse_actors=True,
-                metric="num_events",
-                mode="max",
-                trial_name_creator=lambda trial: trial.trial_id,
-                trial_dirname_creator=lambda trial: trial.trial_id,
-            ),
-            run_config=tune.RunConfig(
-                name="run",
-                storage_path=folder,
-                verbose=0,
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        ).fit()
-    if not frontier.finished:  # Tune has taken a Ctrl-C for itself and returned as if all were well
-        raise KeyboardInterrupt
+    with _ray(resources, packing), tempfile.TemporaryDirectory(prefix="sweep-tune-", ignore_cleanup_errors=True) as at:
+        stopping.listen()  # ray.init() has put a handler of its own in place
+        conductor = _Conductor(frontier, payload, stopping, ray.kill)
+        run = threading.Thread(
+            target=conductor.run, args=(lambda: _tuner(packing, at, conductor).fit(),), name="tune", daemon=True
+        )
+        run.start()
+        node: Any = ray_worker._global_node
+        pulse = Pulse(node.gcs_address, node.raylet_socket_name)
+        while run.is_alive():
+            run.join(0.2)
+            pulse.check()
+            if stopping.number is not None and stopping.overdue(2.0):  # Tune waits for something
+                raise Interrupted(stopping.number)
+    if conductor.error is not None:
+        raise conductor.error
+
+
+def _tuner(packing: Packing, folder: str, conductor: _Conductor) -> tune.Tuner:
+    return tune.Tuner(
+        tune.with_resources(_GroupTrainable, {"cpu": packing.threads, "gpu": packing.gpus_per_worker}),
+        tune_config=tune.TuneConfig(
+            search_alg=_FrontierSearcher(conductor),
+            num_samples=sys.maxsize,
+            # One more than can run, so that a worker finds its next group made; arrays grow by waiting.
+            max_concurrent_trials=packing.workers + (not packing.arrays.on),
+            reuse_actors=True,
+            metric="num_events",
+            mode="max",
+            trial_name_creator=lambda trial: trial.trial_id,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="run",
+            storage_path=tempfile.mkdtemp(dir=folder),
+            verbose=0,
+            callbacks=[conductor],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+        ),
+    )

@@ -41,6 +41,11 @@ def is_open(shape: Any) -> bool:
     return shape in (Any, object, dict, list, tuple) or (is_model(shape) and not fields(shape))
 
 
+def takes_more(shape: Any) -> bool:
+    """Whether it also takes fields that it does not name, as a measure does its options."""
+    return issubclass(shape, BaseModel) and shape.model_config.get("extra") == "allow"
+
+
 def tag(shape: Any) -> tuple[Any, ...]:
     """What a member of a union may be named: the values of its field `name`."""
     if not is_model(shape) or "name" not in fields(shape):
@@ -65,8 +70,10 @@ def below(shapes: Sequence[Any], segment: str | int) -> list[Any]:
     for shape in shapes:
         if is_open(shape):
             found.append(Any)
+        elif is_model(shape) and segment not in fields(shape):
+            found += [Any] if takes_more(shape) else []
         elif is_model(shape):
-            found += alternatives(fields(shape)[segment]) if segment in fields(shape) else []
+            found += alternatives(fields(shape)[str(segment)])
         else:
             found += _inside(shape, segment)
     return found

@@ -1,7 +1,8 @@
 """Spool -> server: reads what drivers spooled, groups it into few calls, and tries until the server has it all.
 
 What was sent is noted in the ledger after it was sent, so after a crash the last batch is sent again: every file begins
-each of its runs itself, a run is found by its key, and the rest is the same point, param or tag once more.
+each of its runs itself, a run is found by its key, and of the rest the server takes once what it is told twice. Points
+of a run that is taken up again are compared with those that it has: their times may differ, they are not doubled.
 """
 
 from __future__ import annotations
@@ -11,68 +12,16 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
+from orchestrator.batch import Batch, Item, Lost, Point, Rejected, Server, as_fits, identity, in_calls, in_turn, plain
 from orchestrator.spool import Ledger, Operation, SpoolFile, only_writer, spool_files
 
 POLL = 0.1  # seconds between looks at the spool
 LONGEST_PAUSE = 5.0  # seconds between tries while the server fails
 PATIENCE = 60.0  # seconds of failures after which a writer whose drivers have all ended gives up
-BATCH = 1 << 18  # bytes of spool that are grouped and sent at a time
-MAX_ITEMS, MAX_METRICS, MAX_PARAMS, MAX_TAGS = 1000, 1000, 100, 100  # what MLflow takes in one call
-Item = tuple[str, Any]
-"""A kind, metric | param | tag, and its values."""
-
-
-class Lost(Exception):
-    """The server has not got a run that it had: it was set up anew."""
-
-
-class Rejected(Exception):
-    """The server will never take this."""
-
-
-class Server(Protocol):
-    """One experiment of an MLflow. Every method may raise anything while the server is unwell."""
-
-    def runs(self) -> dict[str, str]:
-        """Run ids by our key."""
-        ...
-
-    def create(self, run: Operation, parent: str | None) -> str: ...
-
-    def resume(self, run_id: str, run: Operation, parent: str | None, running: bool) -> list[Item]:
-        """Go on with a run; what of `run` it lacks. Raises Lost."""
-        ...
-
-    def log(self, run_id: str, items: Iterable[Item]) -> None:
-        """Raises Rejected: none of the items was taken."""
-        ...
-
-    def end(self, run_id: str, status: str, time: int) -> None: ...
-
-
-@dataclass
-class _Batch:
-    """What is to be sent of one run, in as few calls as it takes."""
-
-    key: str
-    run: Operation | None = None
-    items: list[Item] = field(default_factory=list)
-    end: Operation | None = None
-
-    def take(self, operation: Operation) -> None:
-        match operation["op"]:
-            case "run":
-                self.run = operation
-            case "log":
-                self.items += [("metric", tuple(metric)) for metric in operation["metrics"]]
-            case "tag":
-                self.items += [("tag", pair) for pair in operation["tags"].items()]
-            case "end":
-                self.end = operation
 
 
 class Sender:
@@ -84,6 +33,7 @@ class Sender:
         self._ledger = Ledger.read(ledger)
         self._ledger.rewrite()
         self._server: Server | None = None
+        self._resumed: dict[str, set[Point] | None] = {}  # the points of runs taken up again; None while not asked
 
     def run(self) -> bool:
         """Send until there is no file left; False where it gave up."""
@@ -120,86 +70,132 @@ class Sender:
         for file in self._files():
             name, finished = file.path.name, file.abandoned()  # asked first: what is read then is all there is
             while True:
-                operations, offset = file.read(self._ledger.offsets.get(name, 0), BATCH)
+                operations, offset = file.read(self._ledger.offsets.get(name, 0), self._ready(file).batch_bytes)
                 if not operations:
                     break
-                self._send(operations, self._ready(file))
-                self._ledger.add(offsets={name: offset})
+                self._send(operations, self._ready(file), {name: offset})
             if finished:
                 if cut := _cut_off(file):
-                    self._send(cut, self._ready(file))
+                    self._send(cut, self._ready(file), {})
                 file.path.unlink()
                 self._ledger.add(offsets={name: None})
 
     def _ready(self, file: SpoolFile) -> Server:
         if self._server is None:
             server = self._connect(next(file.all())["experiment"])
-            if not self._ledger.clean:
-                self._ledger.add(runs=server.runs())
+            self._resumed.clear()
+            found = {} if self._ledger.clean else server.runs()
+            if new := {key: run for key, run in found.items() if self._ledger.runs.get(key) != run}:
+                self._ledger.add(runs=new)
             self._server = server
         return self._server
 
-    def _send(self, operations: Iterable[Operation], server: Server) -> None:
-        batches: dict[str, _Batch] = {}
-        for operation in operations:
-            if "key" not in operation:
-                continue
-            key = operation["key"]
-            if key in batches and batches[key].end is not None:
-                self._send_batch(batches.pop(key), server)
-            batches.setdefault(key, _Batch(key)).take(operation)
-        for batch in batches.values():
-            self._send_batch(batch, server)
+    def _send(self, operations: Iterable[Operation], server: Server, offsets: Mapping[str, int]) -> None:
+        """Send operations, then note in the ledger what was made and ended, and how far the file was read."""
+        sending = _Sending(server, dict(self._ledger.runs), self._resumed)
+        with server.batch():
+            for batches in in_turn(operations):
+                sending.send(batches)
+        new = {key: run for key, run in sending.runs.items() if self._ledger.runs.get(key) != run}
+        if offsets or new or sending.ended:
+            self._ledger.add(runs=new, ended=sending.ended, offsets=offsets)
 
-    def _send_batch(self, batch: _Batch, server: Server) -> None:
-        run_id = self._ledger.runs.get(batch.key)
-        if batch.run is not None:
-            parent = self._ledger.runs.get(batch.run["parent"] or "")
-            if run_id is None:
-                run_id = server.create(batch.run, parent)
-                self._ledger.add(runs={batch.key: run_id})
-                batch.items += [("param", pair) for pair in batch.run["params"].items()]
-            else:
-                batch.items += server.resume(run_id, batch.run, parent, batch.end is None)
-        if run_id is None:
+
+@dataclass
+class _Sending:
+    """What is sent at a time, and what has become of it."""
+
+    server: Server
+    runs: dict[str, str]
+    resumed: dict[str, set[Point] | None]
+    ended: dict[str, str] = field(default_factory=dict)
+
+    def send(self, batches: list[Batch]) -> None:
+        for batch in batches:  # those above the others come first, and links need the ids of all
+            if batch.run is not None:
+                self._begin(batch, batch.run)
+        there = [batch for batch in batches if self._is_there(batch)]
+        if self.server.parallel > 1 and len(there) > 1:
+            with ThreadPoolExecutor(self.server.parallel) as pool:
+                for _ in pool.map(self._fill, there):
+                    pass
+        else:
+            for batch in there:
+                self._fill(batch)
+
+    def _is_there(self, batch: Batch) -> bool:
+        """Whether the run is there; False for one that never was, of which there is nothing but links to say.
+
+        Raises:
+            Lost: it is not there any more.
+        """
+        if batch.key in self.runs:
+            return True
+        if batch.items or batch.artifacts or batch.end:
             raise Lost(batch.key)
-        for items in in_calls(batch.items):
-            self._log(run_id, items, server)
-        if batch.end is not None:
-            server.end(run_id, batch.end["status"], batch.end["time"])
-            if "what" in batch.end:
-                self._ledger.add(ended={batch.key: batch.end["what"]})
+        return False
 
-    def _log(self, run_id: str, items: list[Item], server: Server) -> None:
+    def _begin(self, batch: Batch, run: Operation) -> None:
+        parent = self.runs.get(run["parent"] or "")
+        run_id = self.runs.get(batch.key)
+        if run_id is None:
+            self.runs[batch.key] = self.server.create(run, parent)
+            batch.items += [("param", pair) for pair in run["params"].items()]
+        else:
+            batch.items += self.server.resume(run_id, run, parent, batch.end is None)
+            self.resumed[run_id] = None
+
+    def _fill(self, batch: Batch) -> None:
+        run_id = self.runs[batch.key]
+        self._link(batch)
+        if run_id in self.resumed:
+            batch.items = self._lacking(run_id, batch.items)
+        for items in in_calls(batch.items):
+            self._log(run_id, items)
+        if batch.run is not None and batch.run.get("datasets"):
+            self.server.inputs(run_id, batch.run["datasets"])
+        for operation in batch.artifacts:
+            self.server.artifacts(run_id, operation)
+        if batch.end is not None:
+            self.server.end(run_id, batch.end["status"], batch.end["time"])
+            self.resumed.pop(run_id, None)
+            if "what" in batch.end:
+                self.ended[batch.key] = batch.end["what"]
+
+    def _lacking(self, run_id: str, items: list[Item]) -> list[Item]:
+        """The items without the points that a run, which was taken up again, has."""
+        if not any(kind == "metric" for kind, _ in items):
+            return items
+        had = self.resumed[run_id]
+        if had is None:
+            had = self.resumed[run_id] = {identity(*point) for point in self.server.points(run_id)}
+        return [
+            item for item in items if item[0] != "metric" or identity(item[1][0], item[1][3], item[1][1]) not in had
+        ]
+
+    def _link(self, batch: Batch) -> None:
+        """The runs that a run is linked to, as a tag and in its notes; what is not there yet is left out."""
+        for operation in batch.links.values():
+            known = [(self.runs[key], name) for key, name in operation["to"] if key in self.runs]
+            ids = as_fits([run_id for run_id, _ in known], ", ")
+            links = [
+                f"- [{plain(name)}](#/experiments/{self.server.experiment}/runs/{run_id})" for run_id, name in known
+            ]
+            if ids:
+                note = f"**{operation['title']}**\n\n" + as_fits(links, "\n")
+                batch.items += [("tag", (operation["tag"], ids)), ("tag", ("mlflow.note.content", note))]
+
+    def _log(self, run_id: str, items: list[Item]) -> None:
         """Log the items; where some are refused, all the others."""
         try:
-            server.log(run_id, items)
+            self.server.log(run_id, items)
         except Rejected as error:
             if len(items) == 1:
                 print(f"MLflow refuses {items[0]} of run {run_id}: {error}", file=sys.stderr)
                 return
             middle = len(items) // 2
-            self._log(run_id, items[:middle], server)
-            self._log(run_id, items[middle:], server)
-
-
-def in_calls(items: Iterable[Item]) -> list[list[Item]]:
-    """The items in order, in as many lists as MLflow's limits for one call ask for.
-
-    Example:
-        >>> [len(call) for call in in_calls([("param", ("x", "1"))] * 150 + [("tag", ("y", "2"))])]
-        [100, 51]
-    """
-    limits: Mapping[str, int] = {"metric": MAX_METRICS, "param": MAX_PARAMS, "tag": MAX_TAGS}
-    calls: list[list[Item]] = []
-    left: dict[str, int] = {}
-    for item in items:
-        if not calls or left[item[0]] == 0 or len(calls[-1]) == MAX_ITEMS:
-            calls.append([])
-            left = dict(limits)
-        calls[-1].append(item)
-        left[item[0]] -= 1
-    return calls
+            self._log(run_id, items[:middle])
+            self._log(run_id, items[middle:])
 
 
 def _cut_off(file: SpoolFile) -> list[Operation]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,6 +94,15 @@ def apply_settings(stages: Mapping[str, Stage], settings: Mapping[str, Any]) -> 
         except LookupError as error:
             raise SpecError([Problem(None, path, str(error.args[0]))]) from None
     return configs
+
+
+def every_config(spec: SweepSpec) -> Iterator[dict[str, Any]]:
+    """The raw config of every stage as the file has it, and as each single level sets it."""
+    yield from apply_settings(spec.stages, {}).values()
+    for axis in spec.axes.values():
+        for level in axis.levels:
+            if level.settings:
+                yield from apply_settings(spec.stages, level.settings).values()
 
 
 def _dimensions(spec: SweepSpec) -> list[list[_Choice]]:

@@ -14,37 +14,36 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator import adaptive, overlay
+from orchestrator import adaptive, gathering, overlay
 from orchestrator.axes import Axis, Level, Scalar, read_axes
 from orchestrator.comparisons import (
     ClaimSpec,
     Compare,
     Known,
     TableSpec,
-    keys_that_are_no_text,
     read_claims,
     read_tables,
 )
 from orchestrator.errors import Problem, SpecError, Where
-from orchestrator.overlay import Setting
+from orchestrator.extending import load_extended
+from orchestrator.figures.spec import FigureSpec, read_figures
+from orchestrator.overlay import Overlaid, Setting
 from orchestrator.problems import SET, Problems, where_in
-from orchestrator.yamlfile import Document, Place, kind, load, parse_value
+from orchestrator.stages import Stage, read_stages
+from orchestrator.yamlfile import Document, Place, kind, parse_value
 
 __all__ = [
     "Axis", "ClaimSpec", "Compare", "Level", "Scalar", "Stage", "SweepSpec", "TableSpec", "parse_set", "read",
 ]  # fmt: skip
 
-FIELDS = ("name", "title", "source", "stages", "axes", "zip", "where", "exclude", "tables", "claims", "scales")
+FIELDS = (
+    *("name", "extends", "title", "source", "stages", "axes", "zip", "where", "exclude"),
+    *("tables", "figures", "claims", "scales"),
+)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """A named step: its workload and its config as written, without `workload` and `over`."""
-
-    name: str
-    workload: str
-    config: dict[str, Any]
-    over: str | None = None
+Groups = tuple[tuple[str, ...], ...]
+"""Axes that vary together."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ class SweepSpec:
     source: Mapping[str, Any]
     stages: Mapping[str, Stage]
     axes: Mapping[str, Axis]
-    zip: tuple[tuple[str, ...], ...]
+    zip: Groups
     where: tuple[Mapping[str, Any], ...]
     exclude: tuple[Mapping[str, Any], ...]
     tables: Mapping[str, TableSpec]
@@ -73,6 +72,7 @@ class SweepSpec:
     document: Document
     settings: tuple[Setting, ...] = ()
     sources: Mapping[str, Place] = field(default_factory=dict)
+    figures: Mapping[str, FigureSpec] = field(default_factory=dict)
 
     @property
     def record_name(self) -> str:
@@ -82,6 +82,12 @@ class SweepSpec:
             return text
         canonical = json.dumps(dict(self.overrides), sort_keys=True, separators=(",", ":"))
         return f"{text}-{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
+
+    @property
+    def papers(self) -> tuple[str, ...]:
+        """The files of published values that tables and figures name, relative to the sweep file."""
+        named = [getattr(item, "paper", None) for item in (*self.tables.values(), *self.figures.values())]
+        return tuple(dict.fromkeys(paper for paper in named if paper))
 
     def place(self, *path: Any) -> Place:
         """Where what stands at `path` of the sweep was written: an overlay's place where one has replaced it."""
@@ -104,38 +110,45 @@ def read(path: Path, scale: str | None = None, overrides: Mapping[str, Any] = Ma
     Raises:
         SpecError: with everything that is wrong.
     """
-    document = load(path)
-    problems = Problems(document)
-    raw = _top(document, problems)
-    stages = _raw_stages(raw, problems)
+    problems = Problems(load_extended(path))
+    spec = build(problems, scale, overrides)
+    problems.stop()
+    return spec
+
+
+def build(problems: Problems, scale: str | None, overrides: Mapping[str, Any]) -> SweepSpec:
+    """The sweep of the document of `problems`, as far as it is right; what is wrong is noted."""
+    raw = _top(problems.document, problems)
+    stages = read_stages(raw.get("stages"), "stages" in raw, problems)
     declared = read_axes(raw.get("axes"), stages, {}, problems)
     layers = overlay.layers(raw.get("scales"), scale, overrides, problems)
     if problems:  # an overlay of what is wrong would only say it twice
-        left, axes = overlay.Overlaid(stages, {}), declared
+        left, axes = Overlaid(stages, {}), declared
     else:
         left = overlay.apply(stages, raw.get("axes") or {}, layers, problems)
         axes = read_axes(left.axes, left.stages, left.sources, problems)
         overlay.note_clashes(left, axes, problems)
-    known = Known.of(declared, axes)
+    known = Known.of(raw.get("axes"), declared, axes)
     spec = SweepSpec(
         name=str(raw.get("name")),
         title=str(raw.get("title") or ""),
         source=dict(problems.mapping(("source",), raw.get("source"))),
-        stages={key: _stage(key, value) for key, value in left.stages.items()},
+        stages={key: Stage.of(key, value) for key, value in left.stages.items()},
         axes=axes,
-        zip=_zip(raw.get("zip"), axes, known, problems),
+        zip=_zip(raw.get("zip"), left.touched, axes, known, problems),
         where=_selections("where", raw.get("where"), known, problems),
         exclude=_selections("exclude", raw.get("exclude"), known, problems),
         tables=read_tables(raw.get("tables"), known, problems),
         claims=read_claims(raw.get("claims"), known, problems),
+        figures=read_figures(raw.get("figures"), known, problems),
         scale=scale,
         overrides=dict(overrides),
-        document=document,
+        document=problems.document,
         settings=tuple(left.settings),
         sources=left.sources,
     )
+    gathering.note_conflicts(spec, known, problems)
     adaptive.note_conflicts(spec, problems)
-    problems.stop()
     return spec
 
 
@@ -157,10 +170,7 @@ def parse_set(text: str) -> tuple[str, Any]:
 
 def _top(document: Document, problems: Problems) -> Mapping[Any, Any]:
     """The fields of the file; a field of the wrong form is noted."""
-    given = {key: value for key, value in document.value.items() if key != "extends"}
-    raw = problems.fields((), given, FIELDS, ("name", "stages"))
-    if "extends" in document.value:
-        problems.add(("extends",), "not supported yet; write the whole sweep in one file")
+    raw = problems.fields((), document.value, FIELDS, ("name", "stages"))
     if "name" in raw:
         problems.name(("name",), raw["name"])
     if not isinstance(raw.get("title"), str | None):
@@ -168,55 +178,46 @@ def _top(document: Document, problems: Problems) -> Mapping[Any, Any]:
     return raw
 
 
-def _raw_stages(raw: Mapping[Any, Any], problems: Problems) -> dict[str, dict[str, Any]]:
-    stages: dict[str, dict[str, Any]] = {}
-    given = problems.mapping(("stages",), raw.get("stages"))
-    if "stages" in raw and not given:
-        problems.add(("stages",), "a sweep needs at least one stage")
-    for name, value in given.items():
-        place = ("stages", name)
-        if not problems.name(place, name) or "." in name or name == "axes":
-            problems.add(place, "a stage's name is letters, digits, '_' and '-' (and not `axes`)")
-            continue
-        stage = problems.mapping(place, value)
-        for key in keys_that_are_no_text(stage, place):
-            problems.add(key, f"expected text as a field's name, got {kind(key[-1])}; quote it")
-        for key in ("workload", "over"):
-            if (key == "workload" or key in stage) and not isinstance(stage.get(key), str):
-                got = kind(stage[key]) if key in stage else "nothing"
-                wanted = "a workload (train, measure or package.module)" if key == "workload" else "the name of an axis"
-                problems.add((*place, key), f"expected {wanted}, got {got}")
-        stages[name] = dict(stage)
-    return stages
-
-
-def _stage(name: str, raw: Mapping[str, Any]) -> Stage:
-    config = {key: value for key, value in raw.items() if key not in ("workload", "over")}
-    return Stage(name, str(raw.get("workload")), config, raw.get("over"))
-
-
-def _zip(raw: Any, axes: Mapping[str, Axis], known: Known, problems: Problems) -> tuple[tuple[str, ...], ...]:
+def _zip(raw: Any, touched: set[str], axes: Mapping[str, Axis], known: Known, problems: Problems) -> Groups:
     """Groups of axes that vary together: `[[a, b], [c, d]]`, or `[a, b]` for one group."""
-    groups = [] if raw is None else raw
-    if not isinstance(groups, list) or not all(isinstance(item, list | str) for item in groups):
+    if not isinstance(raw, list | None):
         problems.add(("zip",), f"expected lists of axes, `[[a, b]]`, got {kind(raw)}")
         return ()
-    single = any(isinstance(item, str) for item in groups)
-    found = [tuple(groups)] if single else [tuple(group) for group in groups]
-    seen: set[str] = set()
-    for index, group in enumerate(found):
+    single = bool(raw) and not any(isinstance(item, list) for item in raw)
+    found: list[tuple[str, ...]] = []
+    for index, group in enumerate([raw] if single else raw or []):
         place: Place = ("zip",) if single else ("zip", index)
-        if not all([known.axis(axis, place, problems) for axis in group]):
-            continue
-        again = [axis for position, axis in enumerate(group) if axis in seen or axis in group[:position]]
-        if again:
-            problems.add(place, f"axis {again[0]!r} is paired twice")
-        seen.update(group)
-        counts = {axis: len(axes[axis].levels) for axis in group if axis in axes}
-        if len(set(counts.values())) > 1:
-            shown = ", ".join(f"{axis} has {count}" for axis, count in counts.items())
-            problems.add(place, f"paired axes need equally many levels: {shown}; an overlay must replace all")
+        if not isinstance(group, list):
+            problems.add(place, f"expected a list of axes, got {kind(group)}")
+        elif all([_is_axis(axis, (*place, position), known, problems) for position, axis in enumerate(group)]):
+            wrong = _unpaired(group, [axis for earlier in found for axis in earlier], axes, touched)
+            if wrong is None:
+                found.append(tuple(group))
+            else:
+                problems.add(place, wrong)
     return tuple(found)
+
+
+def _is_axis(name: Any, place: Place, known: Known, problems: Problems) -> bool:
+    if isinstance(name, str):
+        return known.axis(name, place, problems)
+    problems.add(place, f"expected the name of an axis, got {kind(name)}")
+    return False
+
+
+def _unpaired(group: list[str], before: list[str], axes: Mapping[str, Axis], touched: set[str]) -> str | None:
+    """Why the axes of a group cannot vary together; None if they can."""
+    again = [axis for position, axis in enumerate(group) if axis in before or axis in group[:position]]
+    if again:
+        return f"axis {again[0]!r} is paired twice"
+    if len(group) < 2:
+        return "at least two axes make a pair"
+    counts = {axis: len(axes[axis].levels) for axis in group if axis in axes}
+    if len(set(counts.values())) < 2:
+        return None
+    shown = ", ".join(f"{axis} has {count}" for axis, count in counts.items())
+    why = "; an overlay must replace all of them" if touched.intersection(group) else ""
+    return f"paired axes need equally many levels: {shown}{why}"
 
 
 def _selections(field_name: str, raw: Any, known: Known, problems: Problems) -> tuple[Mapping[str, Any], ...]:
@@ -229,7 +230,7 @@ def _selections(field_name: str, raw: Any, known: Known, problems: Problems) -> 
     for index, item in enumerate(items):
         place: Place = (field_name,) if single else (field_name, index)
         selection = problems.mapping(place, item)
-        if not selection:
+        if not selection and (item is None or isinstance(item, Mapping)):
             problems.add(place, "an empty selection matches everything; name an axis and its levels")
         known.selection(selection, place, problems)
         found.append(dict(selection))

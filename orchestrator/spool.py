@@ -129,6 +129,7 @@ class Ledger:
     ended: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     clean: bool = False
+    _torn: bool = field(default=False, compare=False)  # the last line may be half written: the disk was full
 
     @classmethod
     def read(cls, path: Path) -> Ledger:
@@ -138,7 +139,7 @@ class Ledger:
         except FileNotFoundError:
             return made
         for line in lines:
-            made._take(json.loads(line) if line.startswith(b"{") and line.endswith(b"}") else {})
+            made._take(_entry(line))
         return made
 
     def _take(self, entry: Mapping[str, Any]) -> None:
@@ -153,15 +154,30 @@ class Ledger:
     def add(self, **entry: Any) -> None:
         """Add to `runs`, `ended`, `offsets` (None removes) or set `clean`."""
         self._take(entry)
+        if self._torn:
+            return self.rewrite()
+        self._torn = True
         with open(self.path, "ab") as file:
             file.write(json.dumps(entry, separators=(",", ":")).encode() + b"\n")
+        self._torn = False
 
     def rewrite(self) -> None:
-        """Keep in the file only what still counts."""
+        """Keep in the file only what still counts, and all of that."""
+        self._torn = True
         entry = {"runs": self.runs, "ended": self.ended, "offsets": self.offsets, "clean": self.clean}
         write_atomically(self.path, json.dumps(entry, separators=(",", ":")) + "\n")
+        self._torn = False
 
     def forget(self) -> None:
         """Start over: MLflow has lost what this says it has."""
         self.runs, self.ended, self.offsets, self.clean = {}, {}, {}, False
         self.rewrite()
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    """A line of the ledger; nothing for one that a crash or a full disk cut off."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 LEVEL = 0.95
@@ -20,6 +21,42 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
+
+
+@dataclass(frozen=True)
+class Student:
+    """An estimate whose error divided by `error` has Student's t distribution.
+
+    Attributes:
+        error: Its standard error; 0 where the values do not vary: then every p-value is 0 or 1.
+        freedom: Degrees of freedom, which may be fractional.
+        n: How many values (or pairs) are behind it; of two samples those of the smaller.
+    """
+
+    estimate: float
+    error: float
+    freedom: float
+    n: int
+
+    def interval(self, level: float = LEVEL) -> Interval:
+        """estimate -+ t_{(1 + level)/2, freedom} * error."""
+        half = t_quantile((1 + level) / 2, self.freedom) * self.error if self.error else 0.0
+        return Interval(self.estimate, self.estimate - half, self.estimate + half, self.n)
+
+    def above(self, value: float) -> float:
+        """The one-sided p-value of "it is more than `value`": P(T >= (estimate - value) / error)."""
+        return self._tail(self.estimate - value)
+
+    def below(self, value: float) -> float:
+        """The one-sided p-value of "it is less than `value`"."""
+        return self._tail(value - self.estimate)
+
+    def _tail(self, margin: float) -> float:
+        from scipy.special import stdtr
+
+        if not self.error or math.isinf(margin):
+            return 0.0 if margin > 0 else 1.0
+        return float(stdtr(self.freedom, -margin / self.error))
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -70,6 +107,17 @@ def t_quantile(probability: float, freedom: float) -> float:
     return float(stdtrit(freedom, probability))
 
 
+def student(values: Sequence[float]) -> Student | None:
+    """The mean, by the one-sample t test: n - 1 degrees of freedom; None for n < 2.
+
+    Example:
+        >>> round(student([1, 2, 3]).above(0), 4)
+        0.0371
+    """
+    error = standard_error(values)
+    return None if error is None else Student(math.fsum(values) / len(values), error, len(values) - 1, len(values))
+
+
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
     """mean -+ t_{(1 + level)/2, n - 1} * standard error; None for n < 2. Of width 0 where the values do not vary.
 
@@ -77,45 +125,44 @@ def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None
         >>> [round(bound, 4) for bound in t_interval([1, 2, 3])]
         [2.0, -0.4841, 4.4841, 3]
     """
-    error = standard_error(values)
-    if error is None:
-        return None
-    return _around(math.fsum(values) / len(values), error, len(values) - 1, len(values), level)
+    found = student(values)
+    return found and found.interval(level)
 
 
-def paired_t(high: Sequence[float], low: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """The t interval of the mean of d_i = high_i - low_i, n pairs; None for n < 2.
+def paired(high: Sequence[float], low: Sequence[float]) -> Student | None:
+    """The mean of d_i = high_i - low_i, by the paired t test over n pairs; None for n < 2.
 
     Raises:
         ValueError: the two are not of one length.
 
     Example:
-        >>> [round(bound, 4) for bound in paired_t([3, 4, 5], [2, 2, 2])]
+        >>> [round(bound, 4) for bound in paired([3, 4, 5], [2, 2, 2]).interval()]
         [2.0, -0.4841, 4.4841, 3]
     """
-    return t_interval([above - below for above, below in zip(high, low, strict=True)], level)
+    return student([above - below for above, below in zip(high, low, strict=True)])
 
 
-def welch(high: Sequence[float], low: Sequence[float], level: float = LEVEL) -> Interval | None:
-    """The t interval of mean(high) - mean(low) for unpaired samples of unequal variance; None if either has n < 2.
+def welch(high: Sequence[float], low: Sequence[float]) -> Student | None:
+    """mean(high) - mean(low) of unpaired samples of unequal variance, by Welch's t test; None if either has n < 2.
 
     With v = s^2/n of each sample the standard error is sqrt(v_1 + v_2) and the degrees of freedom are
-    (v_1 + v_2)^2 / (v_1^2/(n_1 - 1) + v_2^2/(n_2 - 1)). `n` is that of the smaller sample.
+    (v_1 + v_2)^2 / (v_1^2/(n_1 - 1) + v_2^2/(n_2 - 1)).
 
     Source: Welch, The generalization of "Student's" problem, Biometrika 1947.
 
     Example:
-        >>> [round(bound, 4) for bound in welch([2, 3, 4], [1, 2, 3])]  # 4 degrees of freedom, 2.7764 * 0.8165
+        >>> [round(bound, 4) for bound in welch([2, 3, 4], [1, 2, 3]).interval()]  # 2.7764 * 0.8165
         [1.0, -1.267, 3.267, 3]
     """
     first, second = standard_error(high), standard_error(low)
     if first is None or second is None:
         return None
-    total = first**2 + second**2
-    parts = first**4 / (len(high) - 1) + second**4 / (len(low) - 1)
-    freedom = total**2 / parts if parts else len(high) + len(low) - 2
+    larger = max(first, second) or 1.0
+    shares = (first / larger) ** 2, (second / larger) ** 2  # of the larger: squares of small errors vanish
+    parts = shares[0] ** 2 / (len(high) - 1) + shares[1] ** 2 / (len(low) - 1)
+    freedom = sum(shares) ** 2 / parts if parts else len(high) + len(low) - 2
     difference = math.fsum(high) / len(high) - math.fsum(low) / len(low)
-    return _around(difference, math.sqrt(total), freedom, min(len(high), len(low)), level)
+    return Student(difference, math.hypot(first, second), freedom, min(len(high), len(low)))
 
 
 def quantile(values: Sequence[float], probability: float) -> float | None:
@@ -146,6 +193,35 @@ def median_quartiles(values: Sequence[float]) -> tuple[float, float, float] | No
     return None if middle is None or lower is None or upper is None else (middle, lower, upper)
 
 
-def _around(center: float, error: float, freedom: float, n: int, level: float) -> Interval:
-    half = t_quantile((1 + level) / 2, freedom) * error if error else 0.0
-    return Interval(center, center - half, center + half, n)
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values: of m in ascending order max over j <= i of (m - j + 1) p_(j), at most 1.
+
+    Rejecting those of at most alpha keeps the chance of any false rejection among the m at alpha.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics 1979.
+
+    Example:
+        >>> holm([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
+def conjunction(p_values: Sequence[float], needed: int) -> float:
+    """The p-value of "at least `needed` of these m are true": (m - needed + 1) p_(needed), at most 1.
+
+    For all of them that is the largest p-value, for one of them Bonferroni's m times the smallest; valid however the
+    p-values depend on each other.
+
+    Source: Benjamini and Heller, Screening for partial conjunction hypotheses, Biometrics 2008.
+
+    Example:
+        >>> [conjunction([0.01, 0.02, 0.2], needed) for needed in (1, 2, 3)]
+        [0.03, 0.04, 0.2]
+    """
+    return min(1.0, (len(p_values) - needed + 1) * sorted(p_values)[needed - 1])

@@ -2,8 +2,10 @@
 
     nodes/<ab>/<key>/       weights.safetensors, start.safetensors, arrays.npz, history.parquet as the node has them;
                             outcome.json is written last, with the others' checksums: it commits the node
+                            artifacts/ what the workload logged as such
     nodes/rows/*.jsonl      outcomes without files, one immutable file per committed batch
     failed/<key>.json       the last failure of a node, with its traceback
+    damaged/<key>-*/        nodes whose files were not what was written; computed again, kept to be looked at
     work/<key>/             what a node needs to go on: its lease, checkpoints
     index/*.parquet         what is finished and what it cost (index.py)
     calibration.json        how fast arrays of which size were here; a cache
@@ -15,62 +17,53 @@ Every file is written under a temporary name in the same folder, synced, then re
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import StoreError
+from orchestrator.outcome import Failure, Outcome, Scalar, from_json, to_json
+from orchestrator.writing import sync_and_hash, sync_folder, write_atomically, writing
 
 if TYPE_CHECKING:
+    import numpy
     import pyarrow
 
-Scalar = str | int | float | bool | None
+__all__ = [
+    "FORMAT",
+    "OUTCOME",
+    "Damaged",
+    "Failure",
+    "Outcome",
+    "Scalar",
+    "Store",
+    "from_json",
+    "to_json",
+    "write_atomically",
+]
 OUTCOME = "outcome.json"
+ARRAYS = "arrays.npz"
 FORMAT = 1
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a finished node ended.
+class Damaged(StoreError):
+    """A finished node is not, or no longer, what was written: it is to be computed again.
 
     Attributes:
-        metrics: float64 by name, as the workload returned them.
-        start: `KEY` of the node whose weights it started from, or None if it holds its own `start.safetensors`.
-        seconds: Wall time of the run on its worker.
-        meta: Host, device, versions, times: everything that may differ between equal results.
-        files: sha256 by file name; empty for a row.
+        key: The node.
     """
 
-    key: str
-    workload: str
-    status: Literal["done", "diverged"]
-    metrics: Mapping[str, float]
-    config: Mapping[str, Any]
-    seed: int
-    start: str | None
-    seconds: float
-    meta: Mapping[str, Scalar]
-    files: Mapping[str, str]
-
-    @property
-    def folder(self) -> bool:
-        return bool(self.files)
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a node has no outcome: `error` is the traceback's last line."""
-
-    key: str
-    error: str
-    traceback: str
-    meta: Mapping[str, Scalar]
+    def __init__(self, key: str, message: str) -> None:
+        self.key = key
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -131,21 +124,25 @@ class Store:
         """Write a node with files: each value of `write` is called with the path to write; returns it with checksums.
 
         A node that another process committed meanwhile is left as it is, and returned instead of ours.
+
+        Raises:
+            NotWritable: the disk is full, or takes nothing any more; nothing of the node is left then.
         """
         target = self.node_folder(outcome.key)
         temporary = target.parent / f".{outcome.key}-{uuid.uuid4().hex[:8]}"
-        temporary.mkdir(parents=True)
-        try:
-            for name, write_to in write.items():
-                write_to(temporary / name)
-            files = {name: _sync_and_hash(temporary / name) for name in write}
-            committed = Outcome(**{**asdict(outcome), "files": files})
-            write_atomically(temporary / OUTCOME, to_json(committed))
-            _sync_folder(temporary)
-            moved = self._move_in(temporary, target)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
+        with writing(target):
+            try:
+                temporary.mkdir(parents=True)
+                for name, write_to in write.items():
+                    write_to(temporary / name)
+                files = {name: sync_and_hash(temporary / name) for name in write}
+                committed = Outcome(**{**asdict(outcome), "files": files})
+                write_atomically(temporary / OUTCOME, to_json(committed))
+                sync_folder(temporary)
+                moved = self._move_in(temporary, target)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
         return committed if moved else self.outcome(outcome.key) or committed
 
     def _move_in(self, temporary: Path, target: Path) -> bool:
@@ -154,14 +151,42 @@ class Store:
         try:
             os.rename(temporary, target)
         except OSError:
-            if not (target / OUTCOME).exists():  # a folder without its outcome is no node: make room
-                shutil.rmtree(target, ignore_errors=True)
+            if self.outcome(target.name) is None:  # a folder without a sound outcome is no node: make room
+                self.set_aside(target.name)
                 os.rename(temporary, target)
             else:
                 shutil.rmtree(temporary, ignore_errors=True)
                 moved = False
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return moved
+
+    def set_aside(self, key: str) -> Path | None:
+        """Move a node that is damaged out of the way, to be computed again; where to, None if it is sound or gone.
+
+        Raises:
+            NotWritable: the store takes nothing any more.
+        """
+        folder, aside = self.node_folder(key), self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:8]}"
+        if self._sound(key):
+            return None
+        with writing(aside):
+            aside.parent.mkdir(exist_ok=True)
+            try:
+                os.rename(folder, aside)
+            except FileNotFoundError:  # another worker was faster
+                return None
+        return aside
+
+    def _sound(self, key: str) -> bool:
+        """Whether a node is there and its files are what was written; reads all of them."""
+        outcome = self.outcome(key)
+        try:
+            return outcome is not None and all(
+                hashlib.sha256((self.node_folder(key) / name).read_bytes()).hexdigest() == digest
+                for name, digest in outcome.files.items()
+            )
+        except OSError:
+            return False
 
     def commit_rows(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes without files, all or none."""
@@ -170,16 +195,14 @@ class Store:
             write_atomically(self.rows_folder / f"{uuid.uuid4().hex}.jsonl", text)
 
     def outcome(self, key: str) -> Outcome | None:
-        """The outcome of a node with files; rows are read all at once by `rows`."""
+        """The outcome of a node with files, None where there is none or it is damaged; `rows` reads those without."""
         try:
             return from_json((self.node_folder(key) / OUTCOME).read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError, KeyError, AttributeError):
             return None
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{self.node_folder(key) / OUTCOME}: not an outcome of this version ({error})") from error
 
     def holds(self, key: str) -> bool:
-        """Whether a node with files is committed, without reading it."""
+        """Whether a node with files was committed, without reading it."""
         return (self.node_folder(key) / OUTCOME).exists()
 
     def rows(self, but: frozenset[str] = frozenset()) -> Iterator[tuple[str, list[Outcome]]]:
@@ -196,70 +219,72 @@ class Store:
     def failure(self, key: str) -> Failure | None:
         try:
             return Failure(**json.loads((self.root / "failed" / f"{key}.json").read_text()))
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError, TypeError):
             return None
 
     def forget_failure(self, key: str) -> None:
         (self.root / "failed" / f"{key}.json").unlink(missing_ok=True)
 
-    def history(self, key: str) -> pyarrow.Table | None:
-        """What the node logged, one row per step; None if it logged nothing."""
-        import pyarrow.parquet
-
-        path = self.node_folder(key) / "history.parquet"
-        return pyarrow.parquet.read_table(path) if path.exists() else None
-
-    def weights(self, outcome: Outcome, name: str = "weights.safetensors") -> dict[str, Any]:
-        """The tensors of one file of a node, checked against its checksum.
+    def history(self, outcome: Outcome) -> pyarrow.Table | None:
+        """What a node logged, one row per step; None if it logged nothing.
 
         Raises:
-            StoreError: the file is missing or damaged.
+            Damaged: the file is not what was written.
+        """
+        import pyarrow
+        import pyarrow.parquet
+
+        if "history.parquet" not in outcome.files:
+            return None
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(self._content(outcome, "history.parquet")))
+
+    def weights(self, outcome: Outcome, name: str = "weights.safetensors") -> dict[str, Any]:
+        """The tensors of one file of a node.
+
+        Raises:
+            Damaged: the file is not what was written.
         """
         import safetensors.torch
 
+        return safetensors.torch.load(self._content(outcome, name))
+
+    def arrays(self, outcome: Outcome) -> dict[str, numpy.ndarray]:
+        """The arrays of a node by name; {} if it has none.
+
+        Raises:
+            Damaged: the file is not what was written.
+        """
+        import numpy
+
+        if ARRAYS not in outcome.files:
+            return {}
+        with numpy.load(io.BytesIO(self._content(outcome, ARRAYS)), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    def _content(self, outcome: Outcome, name: str) -> bytes:
         path = self.node_folder(outcome.key) / name
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise StoreError(f"{path}: missing; remove {path.parent} to compute the node again") from None
+            raise Damaged(outcome.key, f"{path}: missing") from None
+        except OSError as error:
+            raise Damaged(outcome.key, f"{path}: {error.strerror or error}") from error
         if hashlib.sha256(content).hexdigest() != outcome.files.get(name):
-            raise StoreError(f"{path}: damaged (checksum differs); remove {path.parent} to compute the node again")
-        return safetensors.torch.load(content)
+            raise Damaged(outcome.key, f"{path}: damaged (its checksum differs)")
+        return content
 
 
 @lru_cache(maxsize=10_000)
 def _read_rows(path: Path) -> list[Outcome]:
-    """The outcomes of a batch file; a file never changes, so each process reads it once."""
-    return [from_json(line) for line in path.read_text().splitlines()]
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Temporary name in the same folder, fsync, rename: a reader sees the old file or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def _sync_and_hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    """The outcomes of a batch file, but for damaged lines; a file never changes, so each process reads it once."""
+    found = []
+    content = b""
+    with suppress(FileNotFoundError):  # `sweep gc` may have removed it
+        content = path.read_bytes()
+    for line in content.splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # its node is computed again
+            found.append(from_json(line.decode()))
+    return found
 
 
 def _check_format(root: Path) -> None:
@@ -271,19 +296,3 @@ def _check_format(root: Path) -> None:
         raise StoreError(f"{root / 'store.json'}: not a store's marker ({error})") from error
     if found != FORMAT:
         raise StoreError(f"{root}: written in store format {found}; this version reads {FORMAT}")
-
-
-_SPECIAL = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}
-
-
-def to_json(outcome: Outcome) -> str:
-    """One line of strict JSON; non-finite metrics are the words nan, inf, -inf."""
-    values = asdict(outcome)
-    values["metrics"] = {k: v if v - v == 0 else str(float(v)) for k, v in outcome.metrics.items()}
-    return json.dumps(values, sort_keys=True, allow_nan=False)
-
-
-def from_json(text: str) -> Outcome:
-    values = json.loads(text)
-    values["metrics"] = {k: _SPECIAL[v] if isinstance(v, str) else v for k, v in values["metrics"].items()}
-    return Outcome(**values)

@@ -214,14 +214,17 @@ def _groups(
     members = numpy.split(order, numpy.cumsum(numpy.bincount(place_of, minlength=len(places)))[:-1])
     ended = numpy.array(records["status"].to_pylist(), dtype=object)
     diverged, failed = ended == "diverged", (ended == "failed") | (ended == "skipped")
+    done = ended == "done"
     groups: dict[tuple[Levels, Levels, str], _Group] = {}
     for metric in spec.values:
         values, absent = _values(records, metric)
-        why = numpy.select([diverged, absent & failed, absent, ~numpy.isfinite(values)], [1, 2, 3, 4], 0)
+        # One that is done without it has none to give: what a gathering stage reports stands in its first trial's row.
+        elsewhere = absent & done & (not absent.all())
+        why = numpy.select([diverged, absent & failed, elsewhere, absent, ~numpy.isfinite(values)], [1, 2, 5, 3, 4], 0)
         for (row, column), trials in zip(places, members, strict=True):
-            counts = numpy.bincount(why[trials], minlength=5).tolist()
+            counts = numpy.bincount(why[trials], minlength=6).tolist()
             kept = trials[why[trials] == 0]
-            left_out = dict(zip(_COUNTERS, counts[1:], strict=True))
+            left_out = dict(zip(_COUNTERS, counts[1:5], strict=True))
             groups[row, column, metric] = _Group(values[kept].tolist(), left_out)
     return groups
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted, TrialsAdded
+from orchestrator.events import (
+    Event,
+    InputDamaged,
+    NodeDone,
+    NodeFailed,
+    NodeLogged,
+    NodeSkipped,
+    NodeStarted,
+    TrialsAdded,
+)
 from orchestrator.levels import level_text, short_names
 from orchestrator.naming import common_levels
 
@@ -63,6 +72,9 @@ class Tally:
         needed: The nodes that this run sets out to compute (`needs.needed`).
         time: When it began, unix seconds.
         wanted: The trials that adaptive seeds ask for so far; None for all of the plan.
+
+    Attributes:
+        expected: What a forecast makes of the whole run; shown until the first node has ended.
     """
 
     def __init__(self, plan: Plan, needed: Iterable[str], time: float, wanted: Collection[int] | None = None) -> None:
@@ -74,6 +86,7 @@ class Tally:
         self.skipped: set[str] = set()
         self.executed = 0
         self.last_error: str | None = None
+        self.expected: Left | None = None
         self._targets = [frozenset(trial.nodes[name] for name in trial.targets) for trial in plan.trials]
         self._left = [len(targets & self.needed) for targets in self._targets]
         self._wanted = set(range(len(plan.trials)) if wanted is None else wanted)
@@ -109,7 +122,9 @@ class Tally:
             running.values.update(event.values)
         elif isinstance(event, TrialsAdded):
             self._add(event)
-        else:
+        elif isinstance(event, InputDamaged):
+            self._compute_again(event)
+        elif isinstance(event, NodeDone | NodeFailed | NodeSkipped):
             self._close(event)
 
     def _add(self, event: TrialsAdded) -> None:
@@ -121,6 +136,18 @@ class Tally:
         for index in event.trials:
             self._left[index] = len(self._targets[index] & (self.needed - self.done))
             self.trials_done += self._left[index] == 0
+
+    def _compute_again(self, event: InputDamaged) -> None:
+        """A node waits again, for others that were done."""
+        self.running.pop(event.key, None)
+        self.needed |= event.nodes
+        self.done -= event.nodes
+        for key in event.nodes:
+            self._stages_left[self.plan.nodes[key].stage] += 1
+        for index in {index for key in event.nodes for index in self.plan.uses(key)}:
+            were = self._left[index]
+            self._left[index] = len(self._targets[index] & (self.needed - self.done))
+            self.trials_done += ((self._left[index] == 0) - (were == 0)) * (index in self._wanted)
 
     def _close(self, event: NodeDone | NodeFailed | NodeSkipped) -> None:
         key = event.key
@@ -163,7 +190,9 @@ class Tally:
         """From the finished nodes of the same stages: as much work as is left, at the pace of the work that is done."""
         finished = sum(stage.total for stage in self._durations.values())
         if not self.executed or finished <= 0:
-            return None
+            if self.expected is None:
+                return None
+            return replace(self.expected, seconds=max(self.expected.seconds - (now - self.started), 0.0))
         work = variance = 0.0
         unknown = False
         spread_known = True

@@ -1,40 +1,38 @@
-"""MLflow, and nothing else that knows it: the driver's tracker, the process that writes, `sweep sync` and `sweep ui`.
+"""A sweep shown in MLflow: the driver's tracker, `sweep sync`, and `sweep sync --rebuild`.
 
-The tracker turns events into lines of a spool file and never waits. A process of its own reads the spool and is the one
-writer to MLflow, so a slow or dead MLflow costs the driver nothing. What is sent may be sent again: runs are found by
-their key, and MLflow keeps a metric point or a tag that it is told twice once.
-
-    python -m orchestrator.tracking --spool FOLDER --take TARGET --uri URI --ledger FILE [--once]
+The tracker turns events into lines of a spool file and never waits. A process of its own (writer.py) reads the spool
+and is the one writer to MLflow, so a slow or dead MLflow costs the driver nothing. What is sent may be sent again: runs
+are found by their key, and a metric point or a tag that is told twice is there once.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
-import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+from orchestrator import writer
+from orchestrator.commands.request import sweep_names
+from orchestrator.description import Descriptions
 from orchestrator.errors import SweepError
 from orchestrator.events import Event
-from orchestrator.naming import provenance_tags
+from orchestrator.naming import milliseconds, provenance_tags
 from orchestrator.operations import Runs
 from orchestrator.plan import Plan
-from orchestrator.sender import Item, Lost, Rejected, send
-from orchestrator.server import EMBEDDED, ENVIRONMENT, embedded_uri, lost_database, sqlite_path, ui
+from orchestrator.rebuild import RUNS, Notes, spool_again
+from orchestrator.server import EMBEDDED, embedded_uri, lost_database
 from orchestrator.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 from orchestrator.store import Outcome, Store
 
-if TYPE_CHECKING:
-    from mlflow.exceptions import MlflowException
-
-__all__ = ["Mlflow", "Tracker", "sync", "target", "ui"]
+WAIT = float(os.environ.get("SWEEP_TRACKING_WAIT", "30"))  # seconds a driver waits at its end for an MLflow that fails
+Exhibits = Callable[[], Mapping[str, Any]]
+"""What the run above the others shows in the end: `files` and `texts` by name."""
 
 
 def target(store: Store, uri: str | None) -> str:
@@ -45,10 +43,11 @@ def target(store: Store, uri: str | None) -> str:
     """
     if uri is None or uri == embedded_uri(store):
         return EMBEDDED
-    if urlsplit(uri).scheme.startswith("http") and urlsplit(uri).password is not None:
-        raise SweepError(
-            "--tracking-uri: holds a password; give it as MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        )
+    parts = urlsplit(uri)
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        how = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        how = how if parts.scheme.startswith("http") else "PGPASSWORD, or a ~/.pgpass"
+        raise SweepError(f"--tracking-uri: holds a password; give it in the environment as {how}")
     return hashlib.sha256(uri.encode()).hexdigest()[:8]
 
 
@@ -56,36 +55,26 @@ def _ledger(store: Store, name: str, target: str) -> Path:
     return store.sweep_folder(name) / "tracking" / f"{target}.jsonl"
 
 
-def _start_writer(store: Store, name: str, take: str, uri: str, ledger: Path, *options: str) -> subprocess.Popen[bytes]:
-    """The process that sends the spool of one sweep; its output goes to a log beside the ledger."""
-    command = [sys.executable, "-m", "orchestrator.tracking", "--spool", str(store.spool / name), "--take", take]
-    command += ["--uri", uri, "--ledger", str(ledger), *options]
-    ledger.parent.mkdir(parents=True, exist_ok=True)
-    package = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
-    with open(ledger.with_suffix(".log"), "ab") as log:
-        return subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,  # Ctrl-C is for the driver, which then says what was cut off
-            env={**os.environ, "PYTHONPATH": path, **ENVIRONMENT},
-        )
-
-
 class Tracker:
     """An observer that shows a sweep in MLflow. Never raises and never waits, but for `close`.
 
     Args:
         done: The outcomes that the store had when the sweep began.
+        data_dir: Where data sets lie whose fingerprint is that of a file.
         tracking_uri: An MLflow server; None for the sqlite in the store.
 
     Raises:
         SweepError: the URI holds a password.
     """
 
-    def __init__(self, plan: Plan, store: Store, done: Mapping[str, Outcome], tracking_uri: str | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        done: Mapping[str, Outcome],
+        data_dir: Path,
+        tracking_uri: str | None = None,
+    ) -> None:
         self._store, self._name = store, plan.spec.record_name
         self._uri = tracking_uri or embedded_uri(store)
         self._target = target(store, tracking_uri)
@@ -93,7 +82,11 @@ class Tracker:
         recorded = {} if lost_database(self._uri) else Ledger.read(self._ledger).ended
         self._spool: Spool | None = None
         self._writer: subprocess.Popen[bytes] | None = None
-        self._runs = Runs(plan, done, recorded, *provenance_tags(store.root), time.time())
+        now = time.time()
+        parent = f"sweep-run-{milliseconds(now)}-{os.getpid()}"
+        describe = Descriptions(plan, provenance_tags(store.root), data_dir, parent)
+        self._runs = Runs(describe, store, done, recorded, now)
+        self._notes = Notes(store.sweep_folder(self._name) / RUNS, parent)
         if self._runs.complete:
             return
         try:
@@ -103,10 +96,10 @@ class Tracker:
             print(f"MLflow gets nothing of this run: {error}", file=sys.stderr)
             return
         self._spool.append([{"op": "open", "experiment": self._name, "uri": tracking_uri}])
-        self._spool.append(self._runs.begin())
+        self._tell(self._spool, self._runs.begin())
 
     def _start(self) -> None:
-        self._writer = _start_writer(self._store, self._name, self._target, self._uri, self._ledger)
+        self._writer = writer.start(self._store.spool / self._name, self._target, self._uri, self._ledger)
 
     @property
     def log(self) -> Path:
@@ -115,9 +108,12 @@ class Tracker:
 
     def __call__(self, event: Event) -> None:
         if self._spool is not None:
-            self._spool.append(self._runs.take(event))
+            self._tell(self._spool, self._runs.take(event))
 
-    def close(self, timeout: float = 30.0) -> int:
+    def _tell(self, spool: Spool, operations: Iterable[Operation]) -> None:
+        spool.append(self._notes.take(operations))
+
+    def close(self, timeout: float = WAIT, exhibits: Exhibits | None = None) -> int:
         """Say that nothing more comes and wait until all is sent, or nothing was for `timeout` seconds.
 
         Returns:
@@ -126,7 +122,7 @@ class Tracker:
         spool, self._spool = self._spool, None
         if spool is None:
             return 0
-        spool.append(self._runs.end(time.time()))
+        self._tell(spool, self._runs.end(time.time(), exhibits() if exhibits else None))
         spool.release()
         file = SpoolFile(spool.path)
         self._wait(file, timeout)
@@ -135,12 +131,23 @@ class Tracker:
         offset = Ledger.read(self._ledger).offsets.get(file.path.name, 0)
         return sum(1 for _ in file.all(offset))
 
+    def let_go(self) -> Path | None:
+        """Say that nothing more comes, and leave the rest to the writer, which ends by itself; the spool's file."""
+        spool, self._spool = self._spool, None
+        if spool is None:
+            return None
+        self._tell(spool, self._runs.end(time.time()))
+        spool.release()
+        return spool.path
+
     def _wait(self, file: SpoolFile, timeout: float) -> None:
-        seen, since, again = -1, time.monotonic(), True
+        size, sent, since, again = -1, None, time.monotonic(), True
         while file.path.exists() and time.monotonic() - since < timeout:
-            size = self._ledger.stat().st_size if self._ledger.exists() else 0
-            if size != seen:
-                seen, since = size, time.monotonic()
+            now = self._ledger.stat().st_size if self._ledger.exists() else 0
+            if now != size:
+                size, ledger = now, Ledger.read(self._ledger)
+                if sent != (sent := (dict(ledger.offsets), len(ledger.runs), len(ledger.ended))):
+                    since = time.monotonic()
             if self._writer is not None and self._writer.poll() is not None and again:
                 again = False  # it was killed; a second one that ends is a fault to be seen in its log
                 self._start()
@@ -149,6 +156,22 @@ class Tracker:
             if file.path.exists():
                 self._writer.terminate()
             self._writer.wait(timeout=10)
+
+
+def rebuild(store: Store, tracking_uri: str | None, data_dir: Path) -> int:
+    """Send all runs of all sweeps of a store once more; 1 if some is left, or a sweep cannot be planned any more.
+
+    Raises:
+        SweepError: the URI holds a password.
+    """
+    take, wrong = target(store, tracking_uri), 0
+    for name in sweep_names(store):
+        try:
+            spool_again(store, name, take, tracking_uri, data_dir)
+        except (SweepError, LookupError, TypeError) as error:  # such as a workload that is not on the path from here
+            print(f"{name}: {error}", file=sys.stderr)
+            wrong = 1
+    return max(wrong, sync(store, tracking_uri))
 
 
 def sync(store: Store, tracking_uri: str | None = None) -> int:
@@ -163,7 +186,7 @@ def sync(store: Store, tracking_uri: str | None = None) -> int:
             waiting = spool_files(folder, take)
             uri = tracking_uri or _meant_for(waiting[0]) or embedded_uri(store)
             ledger = _ledger(store, folder.name, target(store, uri))
-            _start_writer(store, folder.name, take, uri, ledger, "--once").wait()
+            writer.start(folder, take, uri, ledger, "--once").wait()
             running = sum(not file.abandoned() for file in waiting if file.path.exists())
             remaining = sum(file.path.exists() for file in waiting) - running
             left, total = left + remaining, total + len(waiting)
@@ -178,115 +201,3 @@ def sync(store: Store, tracking_uri: str | None = None) -> int:
 def _meant_for(file: SpoolFile) -> str | None:
     first: Operation = next(file.all(), {})
     return first.get("uri")
-
-
-class Mlflow:
-    """One experiment of an MLflow, through its public client: the `Server` that the sender sends to."""
-
-    def __init__(self, uri: str, experiment: str) -> None:
-        from mlflow import MlflowClient
-
-        path = sqlite_path(uri)
-        location = _prepare_sqlite(path) if path is not None else None
-        self._client = MlflowClient(uri)
-        found = self._client.get_experiment_by_name(experiment)
-        if found is None:
-            self._experiment = self._client.create_experiment(
-                experiment, location and f"{location}/{quote(experiment)}"
-            )
-        else:
-            self._experiment = found.experiment_id
-            if found.lifecycle_stage == "deleted":
-                self._client.restore_experiment(self._experiment)
-
-    def runs(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        token = None
-        while True:
-            page = self._client.search_runs([self._experiment], max_results=1000, page_token=token)
-            found.update({run.data.tags["sweep.key"]: run.info.run_id for run in page if "sweep.key" in run.data.tags})
-            token = page.token
-            if not token:
-                return found
-
-    def create(self, run: Operation, parent: str | None) -> str:
-        tags = {**run["tags"], **({"mlflow.parentRunId": parent} if parent else {})}
-        made = self._client.create_run(self._experiment, run["time"], tags, run["name"])
-        return made.info.run_id
-
-    def resume(self, run_id: str, run: Operation, parent: str | None, running: bool) -> list[Item]:
-        from mlflow.exceptions import MlflowException
-
-        try:
-            found = self._client.get_run(run_id)
-        except MlflowException as error:
-            raise _told(error) from error
-        if found.info.lifecycle_stage == "deleted":
-            raise Lost(f"run {run_id} was deleted")
-        for name in {"error", "sweep.status"} & found.data.tags.keys():
-            self._client.delete_tag(run_id, name)
-        if running and found.info.status != "RUNNING":
-            self._client.update_run(run_id, status="RUNNING")
-        tags = {**run["tags"], **({"mlflow.parentRunId": parent} if parent else {})}
-        lacking = [("tag", pair) for pair in tags.items() if found.data.tags.get(pair[0]) != pair[1]]
-        # A param is written once; one that would change (a list of measures that grew) keeps what it was.
-        return [*lacking, *(("param", pair) for pair in run["params"].items() if pair[0] not in found.data.params)]
-
-    def log(self, run_id: str, items: Iterable[Item]) -> None:
-        from mlflow.entities import Metric, Param, RunTag
-        from mlflow.exceptions import MlflowException
-
-        makers = {"metric": Metric, "param": Param, "tag": RunTag}
-        made = {kind: [makers[kind](*values) for of, values in items if of == kind] for kind in makers}
-        try:
-            self._client.log_batch(run_id, made["metric"], made["param"], made["tag"])
-        except MlflowException as error:
-            raise _told(error) from error
-
-    def end(self, run_id: str, status: str, time: int) -> None:
-        self._client.set_terminated(run_id, status, time)
-
-
-def _told(error: MlflowException) -> Exception:
-    """What the sender should make of an error of MLflow's."""
-    if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-        return Lost(error.message)
-    return Rejected(error.message) if error.error_code in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST") else error
-
-
-def _prepare_sqlite(path: Path) -> str:
-    """Make the file one that is cheap to write to; where artifacts go. What a power cut takes, the spool still has."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(path)
-    connection.execute("PRAGMA journal_mode=WAL")  # kept in the file
-    connection.close()
-    if not event.contains(Engine, "connect", _relax):
-        event.listen(Engine, "connect", _relax)
-    return (path.parent / "mlartifacts").as_uri()
-
-
-def _relax(connection: sqlite3.Connection, record: object) -> None:
-    connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def main() -> int:
-    """The writer: 0 when all is sent, 1 when it gave up."""
-    parser = argparse.ArgumentParser(prog="orchestrator.tracking")
-    for name in ("--spool", "--ledger"):
-        parser.add_argument(name, type=Path, required=True)
-    for name in ("--take", "--uri"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--once", action="store_true")
-    request = parser.parse_args()
-    os.nice(10)  # the trainings go first: it has time while they run, and all of the machine when they have ended
-    if lost_database(request.uri):
-        request.ledger.unlink(missing_ok=True)
-    done = send(request.spool, request.take, request.ledger, lambda name: Mlflow(request.uri, name), request.once)
-    return 0 if done else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

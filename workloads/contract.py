@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 if TYPE_CHECKING:
     import numpy
@@ -83,7 +83,8 @@ def _fraction(value: object) -> object:
     return value
 
 
-Real = Annotated[float, BeforeValidator(_fraction)]
+_FractionText = Annotated[str, Field(pattern=r"^ *[-+]?[0-9]+ */ *[0-9]+ *$")]
+Real = Annotated[float, BeforeValidator(_fraction, json_schema_input_type=float | _FractionText)]
 """A float that may be written as a fraction, `2/255`."""
 
 Outcome = Literal["done", "diverged"]

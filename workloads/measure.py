@@ -82,10 +82,12 @@ def run(config: MeasureConfig, context: Context) -> Result:
     torch.set_num_threads(config.threads)
     assert config.data is not None  # resolve() has seen to it
     with multiplying("fp32"):
-        values = {
-            entry.name: entry(*(_memoized(config, context, role) for role in entry.roles)) for entry in config.measures
+        found = {
+            entry.name: entry.measured(*(_memoized(config, context, role) for role in entry.roles_of(context.inputs)))
+            for entry in config.measures
         }
-    return Result(metrics=values)
+    arrays = {name: item for measured in found.values() for name, item in measured.arrays.items()}
+    return Result(metrics={name: measured.value for name, measured in found.items()}, arrays=arrays)
 
 
 def _memoized(config: MeasureConfig, context: Context, role: str) -> Snapshot:

@@ -72,6 +72,12 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _attacks_pixels(self) -> TrainConfig:
+        if self.adversary is not None and not self.data.PIXELS:
+            raise ValueError(f"adversary: its images stay within 0 and 1; {self.data.name} has no pixels")
+        return self
+
+    @model_validator(mode="after")
     def _switches_in_order(self) -> TrainConfig:
         epochs = [event.epoch for event in self.events if isinstance(event, SwitchData)]
         if any(later <= earlier for earlier, later in pairwise(epochs)):
@@ -83,15 +89,19 @@ def resolve(config: TrainConfig, inputs: Mapping[str, Config]) -> TrainConfig:
     """The config with the model of the stage it starts from.
 
     Raises:
-        ValueError: that stage has no model, or another one.
+        ValueError: that stage has no model, or another one; it would start from several networks.
     """
+    if "start.0" in inputs:
+        raise ValueError("over: a training starts from one network; it cannot gather several")
     if "start" not in inputs:
         return config
     theirs = getattr(inputs["start"], "model", None)
     if theirs is None:
         raise ValueError("start: the stage it starts from trains no network")
     if config.model not in (None, theirs):
-        raise ValueError(f"model: {config.model!r} is not the model of the stage it starts from, {theirs!r}")
+        models = (config.model, theirs)
+        ours, others = ({"name": item.name, **item.model_dump(exclude_defaults=True)} for item in models)
+        raise ValueError(f"model: {ours} is not the model of the stage it starts from, {others}")
     return config.model_copy(update={"model": theirs})
 
 

@@ -7,24 +7,29 @@ import os
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.errors import NotFound, allowed
+from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
+from orchestrator.resources import Resources
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Store
 
 
 def planned(path: Path, request: Namespace) -> Plan:
-    from orchestrator.check import check
+    from orchestrator.check import read_checked
 
-    overrides = dict(parse_set(text) for text in request.set)
-    spec = read(path, request.scale, overrides)
-    check(spec)
+    spec = read_checked(path, request.scale, dict(parse_set(text) for text in request.set))
     return make_plan(spec, data_dir(request), request.limit)
 
 
 def data_dir(request: Namespace) -> Path:
     return Path(request.data or os.environ.get("SWEEP_DATA") or "data").expanduser()
+
+
+def resources_of(request: Namespace) -> Resources:
+    """What the options of `run` and `plan` let it use of the machine."""
+    address, inline = getattr(request, "address", None), getattr(request, "inline", False)
+    return Resources(request.jobs, request.gpus, address, inline, request.array)
 
 
 def saved_spec(store: Store, name: str) -> SweepSpec:
@@ -38,6 +43,18 @@ def saved_spec(store: Store, name: str) -> SweepSpec:
         raise NotFound(f"{store.root} holds no sweep {name!r}; {allowed(name, sweep_names(store))}")
     saved = json.loads((folder / "plan.json").read_text())
     return read(folder / "spec.yaml", saved["scale"], saved["set"])
+
+
+def saved_plans(store: Store, data_dir: Path) -> tuple[dict[str, Plan], dict[str, str]]:
+    """The plans of all sweeps of a store by name, and why those that have none cannot be planned any more."""
+    plans: dict[str, Plan] = {}
+    lost: dict[str, str] = {}
+    for name in sweep_names(store):
+        try:
+            plans[name] = make_plan(saved_spec(store, name), data_dir)
+        except (SweepError, LookupError, TypeError, OSError, ValueError) as error:
+            lost[name] = str(error)
+    return plans, lost
 
 
 def sweep_names(store: Store) -> list[str]:

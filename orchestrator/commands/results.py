@@ -11,7 +11,7 @@ from typing import Any
 from orchestrator import record
 from orchestrator.commands.request import saved_spec
 from orchestrator.errors import NotFound, SweepError, allowed
-from orchestrator.store import Store
+from orchestrator.report.bundle import opened
 
 
 def table_command(request: Namespace) -> int:
@@ -19,13 +19,13 @@ def table_command(request: Namespace) -> int:
     from orchestrator import tables
     from orchestrator.render import render
 
-    store = Store.at(request.store)
-    spec = saved_spec(store, request.name)
-    records = record.read(store.records_folder(request.name))
-    if request.table is not None and request.table not in spec.tables:
-        raise NotFound(f"{request.name} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
-    wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]
-    made = [tables.table(item, records, store.sweep_folder(request.name)) for item in wanted]
+    with opened(request.name, request.store) as (store, sweep):
+        spec = saved_spec(store, sweep)
+        records = record.read(store.records_folder(sweep))
+        if request.table is not None and request.table not in spec.tables:
+            raise NotFound(f"{sweep} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
+        wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]
+        made = [tables.table(item, records, store.sweep_folder(sweep)) for item in wanted]
     if request.format == "parquet":
         _write_parquet(made, request.output)
         return 0
@@ -39,12 +39,13 @@ def table_command(request: Namespace) -> int:
 
 def claims_command(request: Namespace) -> int:
     """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
-    from orchestrator.claims import judge, render_verdicts
+    from orchestrator.claims import judge_all
+    from orchestrator.verdicts import render_verdicts
 
-    store = Store.at(request.store)
-    spec = saved_spec(store, request.name)
-    records = record.read(store.records_folder(request.name))
-    verdicts = [judge(claim, records) for claim in spec.claims.values()]
+    with opened(request.name, request.store) as (store, sweep):
+        spec = saved_spec(store, sweep)
+        records = record.read(store.records_folder(sweep))
+    verdicts = judge_all(spec.claims.values(), records)
     print(render_verdicts(verdicts, "json" if request.json else "text"))
     return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0
 

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from argparse import Namespace
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import index
 from orchestrator.adaptive import Seeds
-from orchestrator.commands.plan import missing_data
-from orchestrator.commands.request import data_dir, planned
+from orchestrator.commands.request import data_dir, planned, resources_of
 from orchestrator.errors import DataError, SweepError
 from orchestrator.needs import needed
+from orchestrator.outlook import learnt, missing_data, outlook, outlook_text
 from orchestrator.plan import Plan
-from orchestrator.resources import Resources, refuse_unreachable
-from orchestrator.store import Store
+from orchestrator.resources import refuse_unreachable
+from orchestrator.store import Outcome, Store
 
 if TYPE_CHECKING:
+    from orchestrator.forecast import Forecast
     from orchestrator.progress import Mode
 
 SCREENS: tuple[Mode, ...] = ("plain", "quiet", "json")
+GPU_HOURS = 1.0  # more than so many are not spent without being asked for
 
 
 def run_command(request: Namespace) -> int:
@@ -33,30 +38,65 @@ def run_command(request: Namespace) -> int:
     refuse_unreachable(request.address)
     target(store, request.tracking_uri)  # refuses one that holds a password
     _refuse_equal_names(plans)
-    for plan in plans:
-        _refuse_missing_data(plan, needed(plan, index.known(store, plan.nodes)))
-    return max([_run_one(plan, store, request) for plan in plans])
+    helds = [index.look(store, plan.nodes) for plan in plans]
+    for plan, held in zip(plans, helds, strict=True):
+        _refuse_missing_data(plan, needed(plan, held))
+    resources = resources_of(request)
+    outlooks = [outlook(plan, held, learnt(store, held), resources) for plan, held in zip(plans, helds, strict=True)]
+    _show([shown for shown, _ in outlooks], request)
+    if not _wanted([shown for shown, _ in outlooks], request):
+        print("nothing was started")
+        return 0
+    codes = []
+    for plan, held, (_, coming) in zip(plans, helds, outlooks, strict=True):
+        # What the sweeps before have made is there for those behind.
+        done = index.known(store, plan.nodes) if codes else dict(held)
+        codes.append(_run_one(plan, store, done, coming, request))
+    return max(codes)
 
 
-def _run_one(plan: Plan, store: Store, request: Namespace) -> int:
+def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecast, request: Namespace) -> int:
     from orchestrator.closing import closing
     from orchestrator.progress import Progress
     from orchestrator.quiet import quiet
     from orchestrator.run import pack_plan, run_sweep
 
-    resources = Resources(request.jobs, request.gpus, request.address, request.inline, request.array)
+    resources = resources_of(request)
     log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"
-    chosen: list[Mode] = [name for name in SCREENS if getattr(request, name)]
-    mode = chosen[0] if chosen else "auto"
-    done = index.known(store, plan.nodes)
+    mode = _mode(request)
     todo = needed(plan, done)
     packing = str(pack_plan(plan, done, resources)) if todo else ""
     with quiet(log) as screen, Progress(plan, todo, screen, mode, packing, Seeds(plan, done).wanted) as progress:
+        progress.tally.expected = coming.left
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":
         print(closing(plan, store, summary))
     return 0 if summary.complete else 1
+
+
+def _mode(request: Namespace) -> Mode:
+    chosen: list[Mode] = [name for name in SCREENS if getattr(request, name)]
+    return chosen[0] if chosen else "auto"
+
+
+def _show(outlooks: Sequence[Mapping[str, Any]], request: Namespace) -> None:
+    """What is to come, before anything runs."""
+    mode = _mode(request)
+    for shown in outlooks:
+        if mode == "json":
+            print(json.dumps({"event": "sweep_planned", "time": time.time(), "sweep": shown["name"], **shown}))
+        elif mode != "quiet":
+            print(outlook_text(shown), end="\n\n", flush=True)
+
+
+def _wanted(outlooks: Sequence[Mapping[str, Any]], request: Namespace) -> bool:
+    """Whether to go on: yes, but for more GPU time than is spent unasked, where there is somebody to ask."""
+    hours = sum(shown["forecast"]["gpu_hours"] for shown in outlooks)
+    if hours <= GPU_HOURS or request.yes or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return True
+    print(f"This will take about {hours:.3g} GPU-hours; go on? [y/N] ", end="", flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _refuse_missing_data(plan: Plan, todo: frozenset[str]) -> None:

@@ -35,14 +35,19 @@ def hold(contestants: Sequence[Contestant]) -> Times:
     for index in range(max(contestant.rounds for contestant in contestants)):
         present = [contestant for contestant in contestants if index < contestant.rounds]
         for contestant in reversed(present) if index % 2 else present:
-            folder = Path(tempfile.mkdtemp(prefix="bench-"))
-            try:
-                seconds = contestant.run(folder)
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            seconds = hold_one(contestant.run)
             times[contestant.name].append(seconds)
             print(f"  round {index + 1}: {contestant.name:<44} {seconds:8.2f} s", flush=True)
     return times
+
+
+def hold_one(run: Callable[[Path], float]) -> float:
+    """What one contestant returns, in an empty folder."""
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    try:
+        return run(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def ratio(times: Mapping[str, Sequence[float]], other: str, ours: str) -> float:

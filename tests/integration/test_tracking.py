@@ -11,24 +11,30 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import numpy
 import pytest
 
 from orchestrator.errors import NotFound, SweepError
 from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.files import files_of
 from orchestrator.node import InputRef, Node
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.server import embedded_uri, ui
 from orchestrator.space import Trial
 from orchestrator.store import Failure, Outcome, Store
 from orchestrator.tracking import Tracker, sync
+from workloads.contract import Result
 
 pytestmark = pytest.mark.mlflow
 ROOT = Path(__file__).resolve().parents[2]
 T = 1_700_000_000.0
+DATA = ROOT / "data"
 Run = Any
 
 
@@ -52,7 +58,7 @@ def a_plan(num_seeds: int = 2) -> Plan:
             trials.append(
                 PlannedTrial(trial, f"trial-{seed}-{rate}", labels, ("measure.test_accuracy", "measure.norm"))
             )
-    return Plan(SimpleNamespace(record_name="demo@smoke"), tuple(trials), nodes)  # pyright: ignore[reportArgumentType]
+    return Plan(SimpleNamespace(record_name="demo@smoke", scale="smoke", axes={}, stages={}), tuple(trials), nodes)  # pyright: ignore[reportArgumentType]
 
 
 def outcome(plan: Plan, key: str) -> Outcome:
@@ -123,6 +129,11 @@ def assert_complete(store: Store, plan: Plan) -> None:
         assert len(history(store, run, "test_accuracy")) == 1
 
 
+def artifacts(store: Store, run: Run) -> list[str]:
+    folder = Path(unquote(urlsplit(run.info.artifact_uri).path))
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not condition():
@@ -132,7 +143,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 def test_a_sweep_is_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     plan = a_plan()
-    tracker = Tracker(plan, store, {"fit-1": outcome(plan, "fit-1")})
+    tracker = Tracker(plan, store, {"fit-1": outcome(plan, "fit-1")}, DATA)
     failed = "go-1-0.2"
     for key in plan.nodes:
         if key not in ("fit-1", failed) and not key.endswith("1-0.2"):
@@ -142,7 +153,7 @@ def test_a_sweep_is_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> N
     tracker(NodeFailed(failed, Failure(failed, "ValueError: no", "Traceback", {}), T + 5))
     tracker(NodeSkipped("test_accuracy-1-0.2", failed, T + 5))
     tracker(NodeSkipped("norm-1-0.2", failed, T + 5))
-    assert tracker.close() == 0
+    assert tracker.close(exhibits=lambda: {"texts": {"tables/one.md": "| 1 |"}}) == 0
     assert not [path for path in store.spool.rglob("*") if path.is_file() and path.stat().st_size]
 
     found = runs(store)
@@ -168,31 +179,40 @@ def test_a_sweep_is_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> N
     assert tags["mlflow.parentRunId"] == parent.info.run_id
     assert (tags["group"], tags["sweep.group"]) == ("lr=0.1", "lr=0.1")
     assert (tags["node.go_on"], tags["shared.fit"], tags["sweep.store"]) == ("go-0-0.1", "fit-0", str(store.root))
+    assert (tags["sweep.scale"], tags["sweep.stage"], tags["sweep.status"]) == ("smoke", "measure", "done")
+    assert {"version.torch", "version.python", "sweep.host"} <= tags.keys()
     shared = found["fit-0"]
+    assert tags["shared.runs"] == shared.info.run_id
+    assert f"/runs/{shared.info.run_id})" in tags["mlflow.note.content"]
+    users = {found[key].info.run_id for key in ("trial-0-0.1", "trial-0-0.2")}
+    assert set(shared.data.tags["used_by.runs"].split(", ")) == users
+    assert artifacts(store, trial) == ["config.json", "log.txt"]
+    assert artifacts(store, parent) == ["tables/one.md"]
     assert (shared.info.run_name, shared.info.status) == ("fit seed=0", "FINISHED")
     assert (shared.data.tags["shared"], shared.data.tags["used_by"]) == ("true", "2")
     assert shared.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert history(store, shared, "fit/train_loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert "fit-1" not in found, "it had been there and logged nothing"
+    assert (found["fit-1"].info.status, found["fit-1"].data.metrics) == ("FINISHED", {"train_loss": 0.125})
     broken = found["trial-1-0.2"]
     assert (broken.info.status, broken.data.tags["error"]) == ("FAILED", "go_on: ValueError: no")
+    assert "Traceback" in Path(unquote(urlsplit(broken.info.artifact_uri).path), "log.txt").read_text()
 
     # The next run takes up what failed, in the same MLflow run, and says nothing of what was finished.
     finished = {key: outcome(plan, key) for key in plan.nodes if not key.endswith("1-0.2")}
-    tracker = Tracker(plan, store, finished)
+    tracker = Tracker(plan, store, finished, DATA)
     for key in (failed, "test_accuracy-1-0.2", "norm-1-0.2"):
         for event in events(plan, key):
             tracker(event)
     assert tracker.close() == 0
     assert_complete(store, plan)
     again = runs(store)
-    assert len(again) == len(found) + 1
+    assert len(again) == len(found) + 1, "the run above"
     assert again["trial-1-0.2"].info.run_id == broken.info.run_id
     assert "error" not in again["trial-1-0.2"].data.tags
     assert again["trial-0-0.1"].data.tags["mlflow.parentRunId"] == parent.info.run_id
 
     # And when all is done, nothing happens at all.
-    tracker = Tracker(plan, store, {key: outcome(plan, key) for key in plan.nodes})
+    tracker = Tracker(plan, store, {key: outcome(plan, key) for key in plan.nodes}, DATA)
     assert tracker.close() == 0
     assert len(runs(store)) == len(again)
     assert sync(store) == 0
@@ -202,14 +222,58 @@ def test_a_sweep_is_shown(store: Store, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_killed_writer_is_followed_by_another(used_store: Store) -> None:
     store = used_store
     plan = a_plan(num_seeds=6)
-    tracker = Tracker(plan, store, {})
-    for key in plan.nodes:
-        for event in events(plan, key):
-            tracker(event)
+    tracker = Tracker(plan, store, {}, DATA)
+    told = [event for key in plan.nodes for event in events(plan, key)]
+    for event in told[:50]:
+        tracker(event)
     ledger = tracker.log.with_suffix(".jsonl")
-    wait_for(lambda: ledger.exists() and ledger.read_bytes().count(b'"runs"') > 4)
+    wait_for(lambda: ledger.exists() and b'"trial-0-0.1"' in ledger.read_bytes())
     assert tracker._writer is not None
     os.kill(tracker._writer.pid, signal.SIGKILL)
+    for event in told[50:]:
+        tracker(event)
+    assert tracker.close() == 0
+    assert_complete(store, plan)
+
+
+def test_a_node_whose_end_no_driver_heard_of_is_shown_as_it_ended(used_store: Store) -> None:
+    """The driver was killed after the worker had kept the node: run and curve are completed from the store."""
+    store, plan = used_store, a_plan(1)
+    first = Tracker(plan, store, {}, DATA)
+    for event in [*events(plan, "fit-0")[:3], *events(plan, "go-0-0.1")[:2]]:
+        first(event)
+    assert first.close() == 0
+    cut = runs(store)
+    assert (cut["fit-0"].info.status, cut["trial-0-0.1"].info.status) == ("KILLED", "KILLED")
+    rows = [{"step": step, "train_loss": 1 / step} for step in (1, 2, 3)]
+    done = {}
+    for key in ("fit-0", "go-0-0.1"):
+        result = Result({}, arrays={"x": numpy.ones(2)})
+        done[key] = store.commit_folder(outcome(plan, key), files_of(result, rows, {"note.txt": b"kept"}))
+    second = Tracker(plan, store, done, DATA)
+    for key in [key for key in plan.nodes if key not in done]:
+        for event in events(plan, key):
+            second(event)
+    assert second.close() == 0
+    assert_complete(store, plan)
+    found = runs(store)
+    shared, trial = found["fit-0"], found["trial-0-0.1"]
+    assert (shared.info.run_id, shared.info.status) == (cut["fit-0"].info.run_id, "FINISHED")
+    assert history(store, shared, "fit/train_loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    shown = ["config.json", "curves/go_on.svg", "go_on/arrays.npz", "go_on/note.txt", "log.txt"]
+    assert artifacts(store, trial) == shown
+    linked = Path(unquote(urlsplit(trial.info.artifact_uri).path), "go_on", "arrays.npz")
+    assert linked.samefile(store.node_folder("go-0-0.1") / "arrays.npz"), "no copy"
+
+
+def test_a_worker_that_began_again_doubles_no_point(used_store: Store) -> None:
+    store, plan = used_store, a_plan(1)
+    tracker = Tracker(plan, store, {}, DATA)
+    for key in plan.nodes:
+        told = events(plan, key)
+        again = [replace(event, time=event.time + 100) for event in told[:3]] if key == "go-0-0.1" else []
+        for event in [*told[:3], *again, *told[3:]]:
+            tracker(event)
     assert tracker.close() == 0
     assert_complete(store, plan)
 
@@ -221,7 +285,7 @@ def test_a_killed_driver_leaves_runs_that_are_killed_and_then_go_on(used_store: 
         sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_tracking import *
         plan, store = a_plan(1), Store.at({str(store.root)!r})
-        tracker = Tracker(plan, store, {{}})
+        tracker = Tracker(plan, store, {{}}, DATA)
         for event in [*events(plan, "fit-0"), *events(plan, "go-0-0.1")[:3]]:
             tracker(event)
         os.kill(os.getpid(), signal.SIGKILL)
@@ -239,7 +303,7 @@ def test_a_killed_driver_leaves_runs_that_are_killed_and_then_go_on(used_store: 
     }
     assert history(store, cut["trial-0-0.1"], "go_on/train_loss") == [(1, 1.0), (2, 0.5)]
     plan = a_plan(1)
-    tracker = Tracker(plan, store, {"fit-0": outcome(plan, "fit-0")})
+    tracker = Tracker(plan, store, {"fit-0": outcome(plan, "fit-0")}, DATA)
     for key in [key for key in plan.nodes if key != "fit-0"]:
         for event in events(plan, key):
             tracker(event)
@@ -253,7 +317,7 @@ def test_a_dead_mlflow_costs_nothing_and_is_caught_up(used_store: Store, capsys:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, never listening: connections are refused
         plan = a_plan(1)
-        tracker = Tracker(plan, store, {}, f"http://127.0.0.1:{taken.getsockname()[1]}")
+        tracker = Tracker(plan, store, {}, DATA, f"http://127.0.0.1:{taken.getsockname()[1]}")
         for key in plan.nodes:
             for event in events(plan, key):
                 tracker(event)
@@ -267,6 +331,6 @@ def test_a_dead_mlflow_costs_nothing_and_is_caught_up(used_store: Store, capsys:
 
 def test_a_password_in_the_uri_and_an_empty_store_are_refused(store: Store) -> None:
     with pytest.raises(SweepError, match="MLFLOW_TRACKING_PASSWORD"):
-        Tracker(a_plan(), store, {}, "https://me:secret@example.org")
+        Tracker(a_plan(), store, {}, DATA, "https://me:secret@example.org")
     with pytest.raises(NotFound, match="sweep run"):
         ui(store)

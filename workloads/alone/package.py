@@ -93,9 +93,7 @@ class Finished(Record):
     seed: int
     metrics: dict[str, Number]
     start: str | None = Field(pattern=r"^[0-9a-f]{40}(\.start)?$")
-    files: dict[
-        Literal["weights.safetensors", "start.safetensors", "arrays.npz", "history.json", "artifacts.zip"], str
-    ]
+    files: dict[Literal["weights.safetensors", "start.safetensors", "arrays.npz", "history.json", "artifacts.zip"], str]
 
 
 class Computed(Finished):

@@ -193,9 +193,7 @@ def _write_bytes(content: bytes, path: Path) -> None:
     path.write_bytes(content)
 
 
-def _writers(
-    result: Result, history: Sequence[Mapping[str, float]], kept: dict[str, Path]
-) -> dict[str, Writer]:
+def _writers(result: Result, history: Sequence[Mapping[str, float]], kept: dict[str, Path]) -> dict[str, Writer]:
     """What to write for a result, by file name."""
     writers: dict[str, Writer] = {}
     if result.weights is not None:

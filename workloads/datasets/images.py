@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Arrays:
-    """A data set as published: images uint8 (N, C, H, W), labels int64 (N,)."""
+    """A data set as published: images uint8 (N, C, H, W), labels int64 (N,); floats where they are no pixels."""
 
     train_x: torch.Tensor
     train_y: torch.Tensor
@@ -71,7 +71,8 @@ class ImageData(DatasetConfig):
 
     ARRAYABLE: ClassVar[frozenset[str]] = frozenset({"labels", "zero_out"})
     CLASSES: ClassVar[int] = 10
-    SIZES: ClassVar[tuple[int, int] | None] = None  # images to train on and to test on, where they are published
+    PIXELS: ClassVar[bool] = True  # uint8; else real numbers without bounds
+    SIZES: ClassVar[tuple[int, int]]  # images to train on and to test on, where they are published
     SHAPE: ClassVar[tuple[int, int, int]]
     MEAN: ClassVar[tuple[float, ...]]
     STD: ClassVar[tuple[float, ...]]
@@ -89,7 +90,7 @@ class ImageData(DatasetConfig):
 
     def images(self) -> tuple[int, int] | None:
         """How many images there are to train on and to test on, without looking; None if only the data can tell."""
-        if self.SIZES is None:
+        if not hasattr(self, "SIZES"):
             return None
         train, test = self.SIZES
         return (train if self.subset is None else self.subset) * max(self.copies, 1) + self.confusion, test

@@ -13,10 +13,15 @@ if TYPE_CHECKING:
 CONVENTION = "all parameters, with biases and batch norm's gamma and beta; no running statistics; float64"
 
 
-@measure(source="Goldblum et al., arXiv:1910.00359, appendix A.4", unit="weights", convention=CONVENTION)
-def parameter_norm(snapshot: Snapshot) -> float:
-    r"""$\lVert \phi \rVert_2$ of all parameters as one vector."""
-    return math.sqrt(sum(tensor.double().square().sum().item() for tensor in snapshot.parameters.values()))
+@measure(
+    source="Goldblum et al., arXiv:1910.00359, appendix A.4; Liu et al., arXiv:1906.02613, figure 5 (Frobenius norm)",
+    unit="weights",
+    convention=CONVENTION + "; or, with only_weights, of convolutions and linear layers without biases",
+)
+def parameter_norm(snapshot: Snapshot, *, only_weights: bool = False) -> float:
+    r"""$\lVert \phi \rVert_2$ of all parameters as a vector; of matrices $(\sum_l \lVert W_l \rVert_F^2)^{1/2}$."""
+    names = weights(snapshot) if only_weights else [*snapshot.parameters]
+    return math.sqrt(sum(snapshot.parameters[name].double().square().sum().item() for name in names))
 
 
 @measure(

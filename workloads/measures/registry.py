@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, model_validator
 
 from workloads.contract import Config, Real
 
 if TYPE_CHECKING:
+    import numpy
+
     from workloads.measures.snapshot import Snapshot
 
 MEASURES: dict[str, Measure] = {}
+Function = TypeVar("Function", bound=Callable[..., Any])
 TYPES: Mapping[str, Any] = {"int": int, "float": Real, "bool": bool, "str": str}
+WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A value, and arrays to draw it from, by name."""
+
+    value: float
+    arrays: Mapping[str, numpy.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Measure:
         version: Raised when its value changes meaning.
     """
 
-    function: Callable[..., float]
+    function: Callable[..., float | Measured]
     source: str
     unit: str
     convention: str
@@ -41,8 +53,14 @@ class Measure:
     def roles(self) -> tuple[str, ...]:
         """The inputs whose networks it looks at: its positional parameters, `snapshot` being that of `from: STAGE`."""
         parameters = inspect.signature(self.function).parameters.values()
-        names = [item.name for item in parameters if item.kind is not inspect.Parameter.KEYWORD_ONLY]
+        names = [item.name for item in parameters if item.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
         return tuple("input" if name == "snapshot" else name for name in names)
+
+    @cached_property
+    def gathers(self) -> bool:
+        """Whether it looks at any number of networks, `*snapshots`: those that a stage with `over` gathers."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in parameters)
 
     @cached_property
     def options(self) -> Mapping[str, inspect.Parameter]:
@@ -51,16 +69,16 @@ class Measure:
         return {item.name: item for item in parameters if item.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-def measure(
-    *, source: str, unit: str, convention: str, version: int = 1
-) -> Callable[[Callable[..., float]], Callable[..., float]]:
-    """Register `function(snapshot, *, options...) -> float` under its own name; one of (first, second) compares.
+def measure(*, source: str, unit: str, convention: str, version: int = 1) -> Callable[[Function], Function]:
+    """Register `function(snapshot, *, options...) -> float`, or `-> Measured`, under its own name.
+
+    One of (first, second) compares; one of (*snapshots) looks at all networks that a stage with `over` gathers.
 
     Raises:
         ValueError: the name is taken.
     """
 
-    def register(function: Callable[..., float]) -> Callable[..., float]:
+    def register(function: Function) -> Function:
         name = function.__name__
         if name in MEASURES:
             raise ValueError(f"two measures are named {name}")
@@ -88,12 +106,21 @@ class MeasureEntry(Config):
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The inputs whose networks it looks at."""
+        """The inputs whose networks it looks at, where it does not look at all of them."""
         return MEASURES[self.name].roles
+
+    def roles_of(self, inputs: Iterable[str]) -> tuple[str, ...]:
+        """Those among `inputs` whose networks it looks at; gathered ones by their number: input.2 before input.10."""
+        return tuple(sorted(inputs, key=_by_number)) if MEASURES[self.name].gathers else self.roles
 
     def __call__(self, *snapshots: Snapshot) -> float:
         """The value on the networks of its roles."""
-        return float(MEASURES[self.name].function(*snapshots, **self.options))
+        return self.measured(*snapshots).value
+
+    def measured(self, *snapshots: Snapshot) -> Measured:
+        """The value on the networks of its roles, with the arrays of a measure that has some."""
+        found = MEASURES[self.name].function(*snapshots, **self.options)
+        return found if isinstance(found, Measured) else Measured(float(found))
 
     @model_validator(mode="before")
     @classmethod
@@ -112,6 +139,11 @@ class MeasureEntry(Config):
         return read
 
 
+def _by_number(role: str) -> tuple[str, int]:
+    name, _, number = role.rpartition(".")
+    return (name, int(number)) if number.isdecimal() else (role, 0)
+
+
 def _option(name: str, known: Mapping[str, inspect.Parameter], option: str, value: Any) -> dict[str, Any]:
     """The option as its measure's signature types it; {} where it is the default, which is in no key."""
     if option not in known:
@@ -120,7 +152,7 @@ def _option(name: str, known: Mapping[str, inspect.Parameter], option: str, valu
     try:
         read = TypeAdapter(TYPES[kind]).validate_python(value, strict=True)
     except ValidationError:
-        raise ValueError(f"{name}.{option}: {value!r} is no {kind}") from None
+        raise ValueError(f"{name}.{option}: expected {WANTED[kind]}, got {value!r}") from None
     return {} if read == known[option].default else {option: read}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from workloads.contract import Config
@@ -12,6 +13,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["Network", "Shape"]
+
+
+@lru_cache(maxsize=1000)
+def _size(network: Network, shape: Shape, classes: int) -> Size:
+    layers = Layers(*shape)
+    network.count(layers, classes)
+    return Size(layers.multiply_adds, layers.numbers)
 
 
 class Network(Config):
@@ -29,9 +37,7 @@ class Network(Config):
 
     def size(self, shape: Shape, classes: int) -> Size:
         """How large the module is, without torch."""
-        layers = Layers(*shape)
-        self.count(layers, classes)
-        return Size(layers.multiply_adds, layers.numbers)
+        return _size(self, shape, classes)  # pyright: ignore[reportArgumentType]  # frozen: it has a hash
 
     @abstractmethod
     def count(self, layers: Layers, classes: int) -> None:

@@ -29,7 +29,9 @@ class MLP(Network):
 
     @model_validator(mode="after")
     def _either_widths_or_width_and_depth(self) -> MLP:
-        if self.widths is not None and {"width", "depth"} & self.model_fields_set:
+        fields = type(self).model_fields
+        stated = any(getattr(self, name) != fields[name].default for name in ("width", "depth"))
+        if self.widths is not None and stated:  # a config that comes back from a store states its defaults too
             raise ValueError("give width and depth, or widths in their place; not both")
         return self
 

@@ -45,16 +45,21 @@ def scores(outputs: Tensor, y: Tensor) -> Scores:
     return Scores(loss, (outputs.argmax(1) == y).double().mean().item())
 
 
+def unit(x: Tensor) -> float:
+    """How 1 is kept in these images: as 255 in pixels, which are uint8; real numbers are as they are."""
+    return 1.0 if x.is_floating_point() else 255.0
+
+
 def scale_and_shift(
-    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: str | torch.device
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: str | torch.device, one: float = 255.0
 ) -> tuple[Tensor, Tensor]:
-    """What a uint8 pixel is multiplied by and what is added, (1, C, 1, 1): over 255, less the mean, over the std."""
+    """What an image's numbers are multiplied by and what is added, (1, C, 1, 1): over `one`, less mean, over std."""
     center, spread = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
-    scale, shift = 1 / (255 * spread), -center / spread
+    scale, shift = 1 / (one * spread), -center / spread
     return scale.view(1, -1, 1, 1).to(device, dtype), shift.view(1, -1, 1, 1).to(device, dtype)
 
 
 def normalized(x: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 (N, C, H, W) -> float32, scaled to [0, 1], minus mean, over std, per channel."""
-    scale, shift = scale_and_shift(mean, std, torch.float32, x.device)
-    return x.float().mul_(scale).add_(shift)
+    """Images (N, C, H, W) -> float32; pixels scaled to [0, 1], minus mean, over std, per channel."""
+    scale, shift = scale_and_shift(mean, std, torch.float32, x.device, unit(x))
+    return x.to(torch.float32, copy=True).mul_(scale).add_(shift)

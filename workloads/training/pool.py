@@ -7,13 +7,14 @@ from torch import Tensor
 
 from workloads.datasets.augmentation import augmented
 from workloads.datasets.images import Data
-from workloads.training.evaluation import scale_and_shift
+from workloads.training.evaluation import scale_and_shift, unit
 
 
 class Pool:
-    """Images uint8 (M, C, H, W) and labels (S, N); network s has the images from row offsets[s] on.
+    """Images (M, C, H, W) and labels (S, N); network s has the images from row offsets[s] on.
 
-    Networks whose images are the same share them: M is N then, else S * N.
+    Pixels are uint8, what is no picture is float32. Networks whose images are the same share them: M is N then, else
+    S * N.
     """
 
     def __init__(self, data: Data, size: int, own: bool, device: str, dtype: torch.dtype) -> None:
@@ -23,9 +24,8 @@ class Pool:
         self.labels = torch.zeros(size, self.count, dtype=torch.int64, device=device)
         step = self.count if self.own else 0
         self.offsets = torch.arange(size, device=device)[:, None] * step
-        self.scale, self.shift = (
-            item.repeat(1, size, 1, 1) for item in scale_and_shift(data.mean, data.std, dtype, device)
-        )
+        factors = scale_and_shift(data.mean, data.std, dtype, device, unit(source))
+        self.scale, self.shift = (item.repeat(1, size, 1, 1) for item in factors)
 
     def fill(self, slot: int, data: Data) -> None:
         """Give a network its images and labels.

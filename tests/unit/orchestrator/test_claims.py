@@ -7,18 +7,19 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy
 import pyarrow
 import pytest
+import scipy.stats
+import statsmodels.stats.power
 
-from orchestrator.claims import Verdict, judge, render_verdicts
-from orchestrator.spec import ClaimSpec, Compare
-
-FIELDS = ("compare", "at_least", "at_most", "within", "increasing", "decreasing")
+from orchestrator.claims import Verdict, judge, judge_all
+from orchestrator.comparisons import ClaimSpec, Compare, ForMost, Order
+from orchestrator.verdicts import render_verdicts
 
 
 def claim(metric: str = "loss", where: Mapping[str, Any] | None = None, **form: Any) -> ClaimSpec:
-    fields: dict[str, Any] = dict.fromkeys(FIELDS) | form
-    return ClaimSpec(name="c", says="It is so.", metric=metric, where=where or {}, **fields)
+    return ClaimSpec(name="c", says="It is so.", metric=metric, where=where or {}, **form)
 
 
 def records(values: Mapping[Any, Sequence[float | None]], axis: str = "start", **fixed: Any) -> list[dict[str, Any]]:
@@ -56,7 +57,8 @@ ONE_TWO_THREE = records({"a": [11, 22, 33], "b": [10, 20, 30]})
 def test_differences_paired_by_seed(form: dict[str, Any], expected: str) -> None:
     found = verdict(claim(compare=AB, **form), ONE_TWO_THREE)
     assert found.verdict == expected
-    assert (found.estimate, found.n, found.test) == (2, 3, "paired t over seeds, 95 %")
+    two = ", two one-sided tests" if "within" in form else ""
+    assert (found.estimate, found.n, found.test) == (2, 3, f"paired t over seeds{two}, 95 %")
     assert (found.low, found.high) == (pytest.approx(-0.4841377), pytest.approx(4.4841377))
 
 
@@ -118,7 +120,7 @@ def test_all_combinations_must_hold_and_the_worst_is_told() -> None:
 
 
 def test_trends_in_numeric_order() -> None:
-    rows = records({10: [3, 3.1, 3.2], 2: [2, 2.1, 2.2], 1: [1, 1.1, 1.2]}, axis="copies")
+    rows = records({10: [3, 3.4, 4.2], 2: [2, 2.5, 3], 1: [1, 1.5, 2]}, axis="copies")
     assert verdict(claim(increasing="copies"), rows).verdict == "supported"
     found = verdict(claim(decreasing="copies"), rows)
     assert (found.verdict, found.combination) == ("refuted", "1 → 2")
@@ -172,3 +174,132 @@ def test_verdicts_as_text_and_json() -> None:
     ]
     assert [line[:12] for line in lines if line[0] != " "] == ["✓ supported ", "? undecided ", "✗ refuted   "]
     assert [item["verdict"] for item in json.loads(render_verdicts(found, "json"))] == [item.verdict for item in found]
+
+
+def test_seeds_that_are_not_shared_are_compared_by_welch() -> None:
+    high = [{**row, "axis.seed": row["axis.seed"] + 100} for row in records({"a": [11, 22, 33]})]
+    found = verdict(claim(compare=AB, at_least=-100), high + records({"b": [10, 20, 30]}))
+    expected = scipy.stats.ttest_ind([11, 22, 33], [10, 20, 30], equal_var=False).confidence_interval()
+    assert (found.verdict, found.estimate, found.n, found.test) == ("supported", 2, 3, "Welch's t over seeds, 95 %")
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+    assert found.found == "2 [-22, 26]", "no unit is lost where nothing is paired"
+
+
+def test_the_shared_seeds_of_adaptive_sweeps_are_paired_and_called_sequential() -> None:
+    rows = records({"a": [11, 22, 33, 40, 50], "b": [10, 20, 30]})
+    found = verdict(claim(compare=AB, at_least=-0.5), [{**row, "meta.seeds": 3} for row in rows])
+    assert (found.verdict, found.n) == ("supported", 3)
+    assert found.test == "paired t over seeds, 95 %, sequential (adaptive seeds)"
+
+
+def test_a_range_of_the_metric_and_of_a_difference() -> None:
+    rows = records({"a": [2.302, 2.303, 2.3035]})
+    found = verdict(claim(at_least=2.30, at_most=2.31), rows)
+    assert (found.verdict, found.criterion) == ("supported", "loss in 2.300 .. 2.310")
+    assert verdict(claim(at_least=2.31, at_most=2.32), rows).verdict == "refuted"
+    assert verdict(claim(at_least=2.303, at_most=2.4), rows).verdict == "undecided"
+    both = verdict(claim(compare=AB, at_least=-0.5, at_most=4.5), ONE_TWO_THREE)
+    assert (both.verdict, both.test) == ("supported", "paired t over seeds, two one-sided tests, 95 %")
+
+
+def test_an_order_of_levels() -> None:
+    rows = records({"none": [1, 2, 3], "wd": [2, 3.1, 4], "nb": [5, 6, 7.1]})
+    found = verdict(claim(order=Order("start", ("none", "wd", "nb"))), rows)
+    assert (found.verdict, found.combination) == ("supported", "none → wd")
+    assert found.criterion == "loss, start none < wd < nb"
+    wrong = verdict(claim(order=Order("start", ("nb", "wd", "none"))), rows)
+    assert (wrong.verdict, wrong.why) == ("refuted", "2 cases: 2 refuted")
+    assert "no trial has start = x" in verdict(claim(order=Order("start", ("none", "x"))), rows).why
+
+
+def of_widths(*differences: Sequence[float]) -> list[dict[str, Any]]:
+    """By width the differences a - b of the seeds."""
+    return [row for width, d in enumerate(differences) for row in records({"a": d, "b": [0.0] * len(d)}, width=width)]
+
+
+GOOD, BAD, UNCLEAR = [1.0, 1.1, 1.2, 1.05], [-1.0, -1.1, -1.2, -1.05], [-1.0, 1.0, 0.5, -0.2]
+
+
+@pytest.mark.parametrize(
+    ("widths", "share", "expected"),
+    [
+        ([GOOD, GOOD, BAD], None, "supported"),  # 2 of 3
+        ([GOOD, GOOD, BAD], 1.0, "refuted"),
+        ([GOOD, BAD, BAD], None, "refuted"),
+        ([GOOD, GOOD, UNCLEAR, UNCLEAR], 0.5, "supported"),
+        ([GOOD, GOOD, UNCLEAR, UNCLEAR], 0.75, "undecided"),
+        ([GOOD, GOOD, UNCLEAR, UNCLEAR], None, "undecided"),  # most is more than half
+        ([BAD, BAD, GOOD, GOOD], None, "refuted"),
+        ([GOOD, GOOD, GOOD, GOOD, BAD], 0.8, "supported"),
+    ],
+)
+def test_for_most_levels_of_another_axis(widths: list[list[float]], share: float | None, expected: str) -> None:
+    spec = claim(compare=AB, at_least=0.0, for_most=ForMost("width", share))
+    found = verdict(spec, of_widths(*widths))
+    assert found.verdict == expected
+    assert f"{len(widths)} levels of width (" in found.why
+    assert found.criterion.endswith("for most width" if share is None else f"for at least {100 * share:g} % of width")
+
+
+def test_for_all_is_what_holds_without_it() -> None:
+    plain, stated = claim(compare=AB, at_least=0.0), claim(compare=AB, at_least=0.0, for_all=("width",))
+    for widths in ([GOOD, GOOD], [GOOD, BAD], [GOOD, UNCLEAR]):
+        assert verdict(plain, of_widths(*widths)).verdict == verdict(stated, of_widths(*widths)).verdict
+    assert verdict(stated, of_widths(GOOD, GOOD)).criterion == "loss, start a − b >= 0, for all width"
+    assert "no axis 'depth'" in verdict(claim(compare=AB, at_least=0.0, for_all=("depth",)), of_widths(GOOD)).why
+
+
+def test_one_of_many_cases_refutes_only_after_correction() -> None:
+    nearly = [-1.0, -0.3, -0.8, -0.4]  # alone its 95 % interval is below 0
+    assert verdict(claim(compare=AB, at_least=0.0), of_widths(nearly)).verdict == "refuted"
+    many = verdict(claim(compare=AB, at_least=0.0), of_widths(nearly, *[UNCLEAR] * 9))
+    assert many.verdict == "undecided"
+    assert "refuted there at 95 %, but not after the correction for several cases" in many.why
+
+
+def test_undecided_says_how_many_seeds_more() -> None:
+    found = verdict(claim(compare=AB, at_least=0.5), records({"a": [1, 3, 0.5, 2.5], "b": [0, 0, 0, 0]}))
+    assert (found.verdict, found.more) == ("undecided", 6)
+    assert "too few seeds: about 6 more (10 in all) for 80 % power at this spread" in found.why
+    solved = statsmodels.stats.power.TTestPower().solve_power(
+        1.25 / numpy.std([1, 3, 0.5, 2.5], ddof=1), power=0.8, alpha=0.05
+    )
+    assert math.ceil(solved) == 10
+    at = verdict(claim(compare=AB, at_least=1.75), records({"a": [1, 3, 0.5, 2.5], "b": [0, 0, 0, 0]}))
+    assert (at.more, at.why) == (
+        None,
+        "the interval contains the bound; too near the bound to be decided with 1000 seeds",
+    )
+
+
+def test_medians_by_bootstrap() -> None:
+    values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 100.0]
+    found = verdict(claim(at_least=0.5, statistic="median"), records({"a": values}))
+    assert (found.verdict, found.estimate, found.test) == ("supported", 4, "median, bootstrap over seeds, 95 %")
+    assert (found.low, found.high) == (1, 100), "never narrower than the exact interval"
+    few = verdict(claim(at_least=0.5, statistic="median"), records({"a": values[:5]}))
+    assert (few.verdict, few.estimate, few.low) == ("undecided", 3, None)
+    assert few.why == "too few seeds: 5 values, at least 6 are needed, 1 more"
+    pairs = verdict(claim(compare=AB, at_least=0.5, statistic="median"), records({"a": values, "b": [0] * 7}))
+    assert (pairs.estimate, pairs.test) == (4, "median of pairs, bootstrap over seeds, 95 %")
+    apart = [{**row, "axis.seed": row["axis.seed"] + 50} for row in records({"b": [0.0, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3]})]
+    two = verdict(claim(compare=AB, at_least=0.5, statistic="median"), records({"a": values}) + apart)
+    assert (two.verdict, two.test) == ("supported", "difference of medians, bootstrap over seeds, 95 %")
+    assert two == verdict(claim(compare=AB, at_least=0.5, statistic="median"), records({"a": values}) + apart)
+
+
+def test_holm_over_the_claims_of_a_sweep() -> None:
+    rows = pyarrow.Table.from_pylist(of_widths([1.0, 0.3, 0.8, 0.4]))
+    one = claim(compare=AB, at_least=0.0)
+    assert [(item.verdict, item.adjusted) for item in judge_all([one], rows)] == [("supported", "supported")]
+    several = judge_all([one, *[claim(compare=AB, at_least=0.5)] * 4], rows)
+    assert (several[0].verdict, several[0].adjusted) == ("supported", "undecided")
+    text = render_verdicts(several)
+    assert several[0].p == pytest.approx(scipy.stats.ttest_1samp([1.0, 0.3, 0.8, 0.4], 0)[1])
+    assert f"after Holm's correction for the 5 claims of the sweep: undecided (p = {several[0].p:.2g} alone)" in text
+    assert json.loads(render_verdicts(several, "json"))[0]["adjusted"] == "undecided"
+
+
+def test_tiny_values_are_not_taken_for_rounding() -> None:
+    rows = records({"a": [2e-14, 3e-14, 4e-14], "b": [1e-15, 2e-15, 1e-15]})
+    assert verdict(claim(compare=AB, at_least=1e-13), rows).verdict == "refuted"

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import calibration, context, execute
+from orchestrator import calibration, context, execute, files
 from orchestrator.context import RunContext
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeStarted
+from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeLogged, NodeStarted
 from orchestrator.execute import Executor
-from orchestrator.frontier import Group
+from orchestrator.grouping import Group
 from orchestrator.node import InputRef, Node
+from orchestrator.stopping import Interrupted, Leaving
 from orchestrator.store import Outcome, Store, write_atomically
+from orchestrator.writing import NotWritable
 from tests.toys import walk
 from workloads.alone import checkpoints
 from workloads.contract import Checkpoint, Ended, Hardware, Job, Result, Workload, load_workload
@@ -43,7 +45,7 @@ class Bench:
 
     def of(self, kind: type[Event]) -> list[str]:
         """The keys of the events of one kind, in order."""
-        return [event.key for event in self.events if isinstance(event, kind)]
+        return [getattr(event, "key", "") for event in self.events if isinstance(event, kind)]
 
     def outcome(self, key: str) -> Outcome:
         [found] = [event.outcome for event in self.events if isinstance(event, NodeDone) and event.key == key]
@@ -93,7 +95,7 @@ def test_in_an_array_or_in_turn_the_outcomes_are_the_same(tmp_path: Path):
 
 def test_a_node_starts_when_it_gets_a_slot_and_is_done_before_the_next_is_asked_for(bench: Bench):
     bench.run(node("a", 1), node("b", 2), node("c", 3), slots=1)
-    kinds = [(type(event), event.key) for event in bench.events if not isinstance(event, NodeLogged)]
+    kinds = [(type(event), getattr(event, "key", "")) for event in bench.events if not isinstance(event, NodeLogged)]
     assert kinds == [(kind, key) for key in "abc" for kind in (NodeStarted, NodeDone)]
 
 
@@ -158,11 +160,14 @@ def test_a_job_that_ends_twice_counts_once(bench: Bench, computing: Callable[[Ru
     assert "twice" in bench.error("b")
 
 
-def test_an_input_that_is_gone_fails_its_node_only(bench: Bench):
+def test_an_input_that_is_gone_is_reported_and_harms_no_other_node(bench: Bench):
     lost = replace(node("b", 2), inputs={"input": InputRef("f" * 8, "end")})
     bench.run(node("a", 1), lost, node("c", 3), slots=2)
     assert sorted(bench.of(NodeDone)) == ["a", "c"]
-    assert "an input that should be finished is not there" in bench.error("b")
+    [event] = [event for event in bench.events if isinstance(event, InputDamaged)]
+    assert (event.key, event.damaged) == ("b", "f" * 8)
+    assert event.error.endswith("missing")
+    assert not bench.of(NodeFailed)
 
 
 def test_what_an_array_measured_is_there_for_the_next(bench: Bench, computing: Callable[[RunArray], None]):
@@ -285,7 +290,7 @@ def test_checkpoints_are_asked_for_about_once_a_minute(tmp_path: Path, monkeypat
         asked.append(now - 1000.0)
         return Checkpoint({}, {})
 
-    made = RunContext(0, "cpu", tmp_path, {}, lambda *_: None, {}, tmp_path / "work", lambda: None)
+    made = RunContext(0, "cpu", tmp_path, {}, lambda *_: None, {}, tmp_path / "work", lambda: None, Leaving(bool))
     made.begin()
     for _ in range(200):
         made.save(state)
@@ -339,3 +344,55 @@ def test_a_calibration_that_cannot_be_written_ends_nothing(
     monkeypatch.setattr(calibration, "write_atomically", full)
     bench.run(node("a"))
     assert bench.of(NodeDone) == ["a"]
+
+
+@pytest.mark.parametrize(("together", "slots"), [(True, 3), (True, 2), (False, 1)])
+def test_what_must_leave_keeps_all_that_it_has_under_way_and_goes_on_from_there(
+    tmp_path: Path, together: bool, slots: int
+):
+    """Asked in the middle of a step of the second of three: all that had begun are kept, none has failed."""
+    nodes = [node(key, seed, steps=6) for seed, key in enumerate("abc")]
+    whole, left = Bench(tmp_path / "whole"), Bench(tmp_path / "left")
+    whole.run(*nodes, slots=slots, together=together)
+    left.executor.asked = lambda: len(left.of(NodeLogged)) >= 5
+    with pytest.raises(Interrupted):
+        left.run(*nodes, slots=slots, together=together)
+    kept = {key: checkpoints.kept(left.store.work_folder(key)) for key in left.of(NodeStarted)}
+    assert len(kept) == (slots if together else 1)
+    assert all(item is not None for item in kept.values())
+    assert not left.of(NodeFailed)
+    left.executor.asked = bool
+    left.run(*[item for item in nodes if item.key not in left.of(NodeDone)], slots=slots, together=together)
+    for key in "abc":
+        assert bare(left.outcome(key)) == bare(whole.outcome(key))
+
+
+def test_what_ends_in_time_is_committed_before_the_others_leave(bench: Bench, computing: Callable[[RunArray], None]):
+    def run_array(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
+        long, short, _ = jobs
+        assert long.context.restore() is short.context.restore() is None
+        asked.append(True)
+        long.context.save(lambda: Checkpoint({}, {"at": 1}))  # the short one has no checkpoint: not yet
+        yield Ended(short, Result({"value": 1.0}), 0.1, 2)
+        pytest.fail("it should have left")
+
+    asked: list[bool] = []
+    bench.executor.asked = lambda: bool(asked)
+    computing(run_array)
+    with pytest.raises(Interrupted):
+        bench.run(node("long", 1), node("short", 2), node("next", 3))
+    assert bench.of(NodeDone) == ["short"]
+    assert bench.of(NodeStarted) == ["long", "short"]
+    assert checkpoints.kept(bench.store.work_folder("long")) is not None
+
+
+def test_a_full_store_is_no_failure_of_a_node(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_write_arrays", full)
+    with pytest.raises(NotWritable, match=r"No space left on device \(.* MB free there\); free space, and"):
+        bench.run(node("a", 1), node("b", 2), together=False)
+    assert not bench.of(NodeFailed)
+    assert not (bench.store.root / "failed").exists()
+    assert not [path for path in (bench.store.root / "nodes").rglob("*") if path.is_file()]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator import frontier as frontier_module
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeSkipped
+from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped
 from orchestrator.frontier import ATTEMPTS, Arrays, Frontier
 from orchestrator.leases import Leases
 from orchestrator.needs import needed
@@ -27,7 +27,7 @@ def node(key: str, *parents: str, stage: str = "stage", siblings: str | None = N
 
 def plan(*nodes: Node, targets: str) -> Plan:
     trials = [PlannedTrial(SimpleNamespace(), target, {"stage": target}, ("stage",)) for target in targets.split()]  # pyright: ignore[reportArgumentType]
-    return Plan(SimpleNamespace(axes={}), tuple(trials), {item.key: item for item in nodes})  # pyright: ignore[reportArgumentType]
+    return Plan(SimpleNamespace(axes={}, stages={}), tuple(trials), {item.key: item for item in nodes})  # pyright: ignore[reportArgumentType]
 
 
 def outcome(key: str, seconds: float = 0.001) -> Outcome:
@@ -52,6 +52,12 @@ def drain(frontier: Frontier, **options: Any) -> list[list[str]]:
         groups.append([item.key for item in group.nodes])
         finish(frontier, *groups[-1], **options)
     return groups
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has lost its worker is tried again without a pause."""
+    monkeypatch.setattr(frontier_module, "BACKOFF", (0.0,))
 
 
 def test_inputs_come_first_and_the_longest_chain_before_leaves(leases: Leases):
@@ -99,6 +105,7 @@ def test_failure_skips_dependants_and_the_rest_goes_on(leases: Leases):
     assert frontier.skipped == {"b": "a", "c": "a"}
 
 
+@pytest.mark.usefixtures("at_once")
 def test_lost_worker_is_tried_again_but_not_for_ever(leases: Leases):
     frontier = Frontier(plan(node("a"), targets="a"), {}, leases, 1)
     for attempt in range(ATTEMPTS):
@@ -110,6 +117,73 @@ def test_lost_worker_is_tried_again_but_not_for_ever(leases: Leases):
     assert frontier.failures["a"].error == "worker died"
 
 
+def test_pauses_after_lost_workers_grow(leases: Leases, monkeypatch: pytest.MonkeyPatch):
+    now = 100.0
+    monkeypatch.setattr(frontier_module.time, "monotonic", lambda: now)
+    frontier = Frontier(plan(node("a"), targets="a"), {}, leases, 1)
+    for pause in (0.5, 2.0):
+        group = frontier.next()
+        assert group is not None
+        frontier.lost(group, "worker died")
+        now += pause - 0.01
+        assert frontier.next() is None
+        now += 0.02
+    assert frontier.next() is not None
+
+
+def test_a_worker_that_had_to_leave_counts_against_no_node(leases: Leases):
+    frontier = Frontier(plan(node("a"), targets="a"), {}, leases, 1)
+    for _ in range(2 * ATTEMPTS):
+        group = frontier.next()
+        assert group is not None
+        frontier.give_back(group)
+    assert not frontier.finished
+    assert not frontier.failures
+
+
+def test_a_damaged_input_is_computed_again_and_all_that_starts_from_it_waits(leases: Leases):
+    told: list[Event] = []
+    made = plan(node("a"), node("b", "a"), node("c", "a"), node("d", "a"), targets="b c d")
+    frontier = Frontier(made, {"a": outcome("a"), "d": outcome("d")}, leases, 1, [told.append])
+    first, second = frontier.next(), frontier.next()
+    assert first is not None
+    assert second is not None
+    assert {first.nodes[0].key, second.nodes[0].key} == {"b", "c"}
+    frontier.record(InputDamaged("b", "a", "a is damaged", 0.0))
+    frontier.record(InputDamaged("c", "a", "a is damaged", 0.0))
+    assert [event.nodes for event in told if isinstance(event, InputDamaged)] == [{"a"}, frozenset()]
+    assert frontier.damaged == {"a": "a is damaged"}
+    assert sorted(drain(frontier)) == [["a"], ["b"], ["c"]]
+    assert frontier.finished
+    assert not frontier.failures
+
+
+def test_an_input_of_an_input_is_computed_again_too(leases: Leases):
+    """What `b` lacks need not be its own input: initial weights are those of the node that its input started from."""
+    made = plan(node("root"), node("a", "root"), node("m", "a"), node("b", "m"), targets="b")
+    frontier = Frontier(made, {"m": outcome("m")}, leases, 1)
+    group = frontier.next()
+    assert group is not None
+    frontier.record(InputDamaged("b", "a", "a is gone", 0.0))
+    assert drain(frontier) == [["root"], ["a"], ["b"]]
+
+
+def test_an_input_that_is_damaged_each_time_fails_what_needs_it(leases: Leases):
+    frontier = Frontier(plan(node("a"), node("b", "a"), targets="b"), {}, leases, 1)
+    for _ in range(100):
+        group = frontier.next()
+        if group is None:
+            break
+        [key] = [item.key for item in group.nodes]
+        if key == "a":
+            finish(frontier, "a")
+        else:
+            frontier.record(InputDamaged("b", "a", "a is damaged", 0.0))
+    assert frontier.finished
+    assert frontier.failures["b"].error == "a is damaged"
+
+
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("arrays", [Arrays(), Arrays(on=True)])
 @pytest.mark.parametrize("guilty", "abcd")
 def test_a_node_that_ends_its_workers_takes_no_other_with_it(leases: Leases, arrays: Arrays, guilty: str):
@@ -190,6 +264,7 @@ def test_a_group_fills_the_slots_that_were_asked_for(leases: Leases):
     assert {group.slots for group in groups if group} == {6}
 
 
+@pytest.mark.usefixtures("at_once")
 def test_lost_nodes_of_an_array_are_handed_out_again_once(leases: Leases):
     many = [alike(f"a{number}") for number in range(3)]
     frontier = Frontier(plan(*many, targets="a0 a1 a2"), {}, leases, 1, arrays=Arrays(on=True))

@@ -39,7 +39,7 @@ def a_plan() -> Plan:
             trials.append(
                 PlannedTrial(Trial(levels, {}, seed), f"t{seed}{rate}", {"fit": fit, "go_on": go_on}, ("go_on",))
             )
-    return Plan(SimpleNamespace(record_name="demo"), tuple(trials), nodes)  # pyright: ignore[reportArgumentType]
+    return Plan(SimpleNamespace(record_name="demo", stages={}), tuple(trials), nodes)  # pyright: ignore[reportArgumentType]
 
 
 def done(key: str, seconds: float = 10.0, time: float = T) -> NodeDone:

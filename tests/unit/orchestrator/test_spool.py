@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
 
 from orchestrator import sender as sender_module
-from orchestrator.sender import Item, Lost, Rejected, Sender, send
+from orchestrator.batch import Item, Lost, Rejected
+from orchestrator.sender import Sender, send
 from orchestrator.spool import Ledger, Operation, Spool, SpoolFile, only_writer, spool_files, spool_targets
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -35,6 +37,8 @@ OPEN: Operation = {"op": "open", "experiment": "demo", "uri": None}
 
 class Memory:
     """A server in memory: a set of points per run, as MLflow keeps them. Fails when told to."""
+
+    experiment, parallel, batch_bytes = "1", 1, 1 << 18
 
     def __init__(self) -> None:
         self.known: dict[str, str] = {}
@@ -64,6 +68,18 @@ class Memory:
         if run_id not in self.items:
             raise Lost(run_id)
         return [("param", pair) for pair in run["params"].items()]
+
+    def batch(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def points(self, run_id: str) -> Iterator[tuple[str, int, float]]:
+        yield from ((values[0], values[3], values[1]) for kind, values in self.items[run_id] if kind == "metric")
+
+    def inputs(self, run_id: str, datasets: list[dict[str, str]]) -> None:
+        self._call()
+
+    def artifacts(self, run_id: str, operation: Operation) -> None:
+        self._call()
 
     def log(self, run_id: str, items: Iterable[Item]) -> None:
         self._call()
@@ -257,3 +273,32 @@ def test_operations_are_plain_json(tmp_path: Path) -> None:
     assert "NaN" in second
     value = [*SpoolFile(spool.path).all()][1]["metrics"][0][1]
     assert value != value
+
+
+def test_links_become_the_ids_of_runs_and_those_of_unknown_runs_are_left_out(tmp_path: Path) -> None:
+    server = Memory()
+    to = [["b", "x=1 [b]"], ["nowhere", "x=2"]]
+    link = {"op": "link", "key": "a", "tag": "used_by.runs", "title": "Used by", "to": to}
+    of_nobody = {**link, "key": "never begun"}
+    spooled(tmp_path, begin("a"), begin("b", "a"), link, of_nobody, end("b"), end("a"))
+    assert sent(tmp_path, server)
+    tags = dict(values for kind, values in server.items["id0"] if kind == "tag")
+    assert tags["used_by.runs"] == "id1"
+    assert tags["mlflow.note.content"] == "**Used by**\n\n- [x=1 (b)](#/experiments/1/runs/id1)"
+
+
+def test_a_ledger_that_a_full_disk_cut_off_is_whole_after_the_next_entry(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    ledger.add(runs={"a": "1"})
+    real = json.dumps
+    with monkeypatch.context() as full:
+        full.setattr(json, "dumps", lambda *args, **kwargs: (_ for _ in ()).throw(OSError(28, "full")))
+        with pytest.raises(OSError, match="full"):
+            ledger.add(runs={"b": "2"})
+    with open(ledger.path, "ab") as file:
+        file.write(real({"runs": {"b": "2"}}).encode()[:7])
+    ledger.add(offsets={"f": 1})
+    found = Ledger.read(ledger.path)
+    assert (found.runs, found.offsets) == ({"a": "1", "b": "2"}, {"f": 1})

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SpecError, Where
-from orchestrator.yamlfile import MAX_NODES, load, parse_value
+from orchestrator.yamlfile import load, parse_value
+from orchestrator.yamltree import MAX_NODES
 
 
 def written(folder: Path, text: str | bytes) -> Path:
@@ -92,9 +93,9 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
         ("a: &x {b: 1}\nc:\n  <<: *x\n", "sweep.yaml:3:3: `<<` merges are not YAML 1.2"),
         (
             "a: !!python/object:os.system x\n",
-            "sweep.yaml:1:4: the tag 'tag:yaml.org,2002:python/object:os.system' is not",
+            "sweep.yaml:1:4: the tag '!!python/object:os.system' is not",
         ),
-        ("a: !!set {b}\n", "sweep.yaml:1:4: the tag 'tag:yaml.org,2002:set' is not allowed"),
+        ("a: !!set {b}\n", "sweep.yaml:1:4: the tag '!!set' is not allowed"),
         ("[a]: 1\n", "sweep.yaml:1:1: a key must be plain text or a number"),
         ("a: .inf\n", "sweep.yaml:1:4: .inf is not a finite number"),
         ("a: [.nan]\n", "sweep.yaml:1:5: .nan is not a finite number"),
@@ -103,8 +104,8 @@ def test_a_byte_order_mark_and_windows_lines_are_read(tmp_path: Path) -> None:
         ("a: " + "9" * 5000, "does not fit a 64-bit whole number"),
         ("a: " + "[" * 5000, "sweep.yaml:1:54: nested deeper than 50 levels"),
         ("a: 1\nb: {c: 1, c: 2}\n", "sweep.yaml:2:11: b.c: duplicate key; it is already in line 2, column 5"),
-        ("1: a\ntrue: b\n", "sweep.yaml:2:1: True: duplicate key; it is already in line 1, column 1 as the number 1"),
-        ("a: \x01\n", "sweep.yaml:1:1: no YAML: "),
+        ("1: a\ntrue: b\n", "sweep.yaml:2:1: true: duplicate key; it is already in line 1, column 1 as the number 1"),
+        ("a: \x01\n", "sweep.yaml:1:4: no YAML: the character"),
         (b"a: 1\nb: \xff\n", "sweep.yaml:2:4: byte 0xff is not UTF-8"),
     ],
 )

@@ -44,8 +44,11 @@ def snapshot(*values: float) -> Snapshot:
     x, y = torch.zeros(1, len(values) - 1, 1, 1, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
     for parameter in model.parameters():
         parameter.data.zero_()
-    model[1].weight.data.copy_(torch.tensor(values[:-1]))  # pyright: ignore[reportAttributeAccessIssue]
-    model[2].weight.data.fill_(values[-1])  # pyright: ignore[reportAttributeAccessIssue]
+    linear, norm = model[1], model[2]
+    assert isinstance(linear, nn.Linear)
+    assert isinstance(norm, nn.BatchNorm1d)
+    linear.weight.data.copy_(torch.tensor(values[:-1]))
+    norm.weight.data.fill_(values[-1])
     return Snapshot(model.eval(), {}, Data(x, y, x, y, (0.0,), (1.0,), 1), "cpu")
 
 

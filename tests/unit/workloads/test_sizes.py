@@ -84,7 +84,7 @@ COUNTED = [{}, {"subset": 100}, {"subset": 50, "copies": 3}, {"subset": 200, "co
 
 @pytest.mark.parametrize("options", COUNTED, ids=str)
 def test_images_are_counted_without_looking(tmp_path: Path, options: dict[str, int]):
-    data = Digits(**options)
+    data = Digits.model_validate(options)
     loaded = data.load(tmp_path, 0)
     assert data.images() == (len(loaded.train_x), len(loaded.test_x))
     assert loaded.shape == data.SHAPE

@@ -1,0 +1,62 @@
+"""Accuracy on images that an adversary has changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workloads.measures.registry import measure
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from workloads.measures.snapshot import Snapshot
+
+CONVENTION = (
+    "eval mode, for the attack too; test part; epsilon in pixels scaled to [0, 1], normalization behind the attack;"
+    " clamped to [0, 1]; the loss in float64, so that sure networks hide no gradient"
+)
+BATCH = 500
+
+
+@measure(source="Goodfellow et al., arXiv:1412.6572, as Liu et al., arXiv:1906.02613, figure 6",
+         unit="fraction in [0, 1]", convention=CONVENTION)  # fmt: skip
+def fgsm_accuracy(snapshot: Snapshot, *, epsilon: float = 8 / 255) -> float:
+    r"""Fraction right of $x + \epsilon\,\mathrm{sign}\,\nabla_x L(x, y)$ in $[0, 1]$; 0 leaves the images as they are.
+
+    Raises:
+        ValueError: epsilon is not within 0 and 1, or the data are no pixels.
+    """
+    if not 0 <= epsilon <= 1:
+        raise ValueError(f"fgsm_accuracy.epsilon: must be within 0 and 1, in pixels as 8/255, got {epsilon:g}")
+    data = snapshot.data
+    if data.test_x.is_floating_point():
+        raise ValueError("fgsm_accuracy: epsilon is in pixels, and these data have none")
+    blocks = zip(data.test_x.split(BATCH), data.test_y.split(BATCH), strict=True)
+    right = sum(_right(snapshot, x.to(snapshot.device), y.to(snapshot.device), epsilon) for x, y in blocks)
+    return right / len(data.test_y)
+
+
+def _right(snapshot: Snapshot, x: Tensor, y: Tensor, epsilon: float) -> int:
+    import torch
+
+    from workloads.adversaries import PGD
+
+    pixels = x.float() / 255
+    if epsilon:
+        attack = PGD(epsilon=epsilon, step=epsilon, steps=1, random_start=False, mode="eval")
+        pixels = attack.attack(pixels, lambda inside: losses(snapshot, inside, y), None)
+    with torch.no_grad():
+        return int((logits(snapshot, pixels).argmax(1) == y).sum().item())
+
+
+def logits(snapshot: Snapshot, pixels: Tensor) -> Tensor:
+    """Of pixels in [0, 1], (N, C, H, W); differentiable in them."""
+    mean, std = (pixels.new_tensor(item).view(1, -1, 1, 1) for item in (snapshot.data.mean, snapshot.data.std))
+    return snapshot.model((pixels - mean) / std)
+
+
+def losses(snapshot: Snapshot, pixels: Tensor, y: Tensor) -> Tensor:
+    """Mean cross-entropy in nats, in float64: (1,)."""
+    import torch.nn.functional as F
+
+    return F.cross_entropy(logits(snapshot, pixels).double(), y).unsqueeze(0)
