@@ -1,11 +1,15 @@
 # make quickstart   installs into .venv and runs sweeps/quickstart.yaml
 # make test         installs what is missing, then lint and the default tests
+# make sweeps-smoke runs every sweep of the papers at its smallest scale into runs/smoke
 # PYTHON=python3.13 make ...   picks the interpreter of a new .venv (3.11 or newer)
 
 PYTHON ?= python3
 BIN := .venv/bin
 UV_INSTALL := $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -c constraints.txt
 BENCHMARKS := $(filter-out %/contest.py %/small_trials_elsewhere.py, $(wildcard tests/benchmarks/*.py))
+PAPERS := $(wildcard sweeps/bad_minima/*.yaml sweeps/truth_or_backprop/*.yaml)
+NAMES = $(shell sed -n "s/^name: *//p" $(PAPERS))
+SMOKE := runs/smoke
 
 # Where it is set, every process compiles its imports again: ray.tune takes 8 s to import instead of 2.
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,11 +17,16 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
-.PHONY: quickstart install test lint format bench test-science test-faults clean
+.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
 	$(BIN)/sweep run sweeps/quickstart.yaml
+
+sweeps-smoke: .venv/installed
+	$(BIN)/sweep run $(PAPERS) --scale smoke --store $(SMOKE) --yes --plain
+	@set -e; for name in $(NAMES); do $(BIN)/sweep figures $$name@smoke --store $(SMOKE); done
+	$(BIN)/sweep report $(addsuffix @smoke, $(NAMES)) --store $(SMOKE)
 
 install: .venv/installed-dev
 

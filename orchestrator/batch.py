@@ -106,9 +106,12 @@ def in_turn(operations: Iterable[Operation]) -> Iterator[list[Batch]]:
 
 
 def identity(name: str, step: int, value: float) -> Point:
-    """What makes a point the same one: of a curve the step, of a final value the value, of a sample neither."""
-    if name.startswith("system/"):
-        return name, -1, ""
+    """What makes a point of a run the same one: of a curve the step, of a final value the value.
+
+    Example:
+        >>> identity("fit/loss", 3, 0.5) == identity("fit/loss", 3, 0.25), identity("loss", 0, 0.5)
+        (True, ('loss', 0, '0.5'))
+    """
     if "/" in name:
         return name, step, ""
     return name, step, repr(min(max(value, -LARGEST), LARGEST)) if value == value else "nan"

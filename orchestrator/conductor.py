@@ -13,7 +13,7 @@ from typing import Any
 from orchestrator.crew import Crew, last_words
 from orchestrator.events import StopAsked
 from orchestrator.frontier import Frontier
-from orchestrator.limits import exceeded, limit
+from orchestrator.limits import exceeded
 from orchestrator.stopping import GRACE, Interrupted, Stopping
 from orchestrator.writing import NotWritable
 
@@ -145,7 +145,7 @@ class Conductor:
             raise self._reason
         for crew in self._crews.values():
             if (node := crew.overdue()) is not None:
-                text = exceeded(limit(node) or 0.0)
+                text = exceeded(node.time_limit or 0.0)
                 self._frontier.fail(node.key, text, text)
                 crew.excused = True  # the others of its group are taken up again
                 self._kill(crew.worker)

@@ -9,7 +9,6 @@ from typing import Any
 
 from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeStarted
 from orchestrator.grouping import Group
-from orchestrator.limits import limit
 from orchestrator.node import Node
 
 SILENCE = 30.0  # seconds; a worker is heard of every second
@@ -50,7 +49,7 @@ class Crew:
             return None
         now = time.monotonic()
         for node in self.group.nodes:
-            seconds = limit(node)
+            seconds = node.time_limit
             if seconds is None or node.key in self.ended:
                 continue
             # A silent worker may have begun a node and had no chance to say so.

@@ -163,7 +163,9 @@ class Frontier:
             self._wait(key)
 
     def fail(self, key: str, error: str, trace: str) -> None:
-        """A node has failed for a reason that its worker cannot report."""
+        """A node has failed for a reason that its worker cannot report, unless it has been committed meanwhile."""
+        if (outcome := known(self.leases.store, [key]).get(key)) is not None:
+            return self.record(NodeDone(key, outcome, time.time()))
         failure = Failure(key, error, trace, {})
         self.leases.store.fail(failure)
         self.record(NodeFailed(key, failure, time.time()))

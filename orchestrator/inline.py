@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeStarted
 from orchestrator.execute import Executor
 from orchestrator.frontier import Frontier
-from orchestrator.limits import TimeLimit, limit
+from orchestrator.limits import TimeLimit
 from orchestrator.provenance import provenance
 from orchestrator.resources import Packing, Resources
 from orchestrator.stopping import GRACE, Interrupted, Stopping
@@ -47,7 +47,7 @@ def run_inline(
 
 
 class _Alarm:
-    """Ends, by SIGALRM, nodes that take too long and a run that was asked to stop; only in the main thread."""
+    """Ends, by SIGALRM, nodes that take too long and a run that was asked to stop; only on the main thread."""
 
     def __init__(self, frontier: Frontier, stopping: Stopping) -> None:
         self._frontier, self._stopping = frontier, stopping
@@ -70,7 +70,7 @@ class _Alarm:
     def publish(self, event: Event) -> None:
         """Hear of nodes that begin and end; the frontier hears it too."""
         if isinstance(event, NodeStarted):
-            seconds = limit(self._frontier.plan.nodes[event.key])
+            seconds = self._frontier.plan.nodes[event.key].time_limit
             if seconds is not None:
                 self._ends[event.key] = time.monotonic() + seconds
                 self._set()
@@ -91,7 +91,7 @@ class _Alarm:
         key = min(self._ends, key=self._ends.__getitem__, default=None)
         if key is not None and self._ends[key] <= time.monotonic():
             del self._ends[key]
-            seconds = limit(self._frontier.plan.nodes[key])
+            seconds = self._frontier.plan.nodes[key].time_limit
             assert seconds is not None  # it is among those that have one
             raise TimeLimit(key, seconds)
         self._set()

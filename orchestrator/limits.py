@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from orchestrator.node import Node
-
 UNITS = (("h", 3600), ("min", 60))
 
 
@@ -13,11 +11,6 @@ class TimeLimit(BaseException):
     def __init__(self, key: str, seconds: float) -> None:
         self.key = key
         super().__init__(exceeded(seconds))
-
-
-def limit(node: Node) -> float | None:
-    """How many seconds a node may take; None for as many as it likes."""
-    return getattr(node, "time_limit", None)
 
 
 def exceeded(seconds: float) -> str:

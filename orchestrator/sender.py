@@ -21,6 +21,7 @@ from orchestrator.spool import Ledger, Operation, SpoolFile, only_writer, spool_
 
 POLL = 0.1  # seconds between looks at the spool
 LONGEST_PAUSE = 5.0  # seconds between tries while the server fails
+SAMPLES = "system/"
 PATIENCE = 60.0  # seconds of failures after which a writer whose drivers have all ended gives up
 
 
@@ -169,9 +170,7 @@ class _Sending:
         had = self.resumed[run_id]
         if had is None:
             had = self.resumed[run_id] = {identity(*point) for point in self.server.points(run_id)}
-        return [
-            item for item in items if item[0] != "metric" or identity(item[1][0], item[1][3], item[1][1]) not in had
-        ]
+        return [item for item in items if item[0] != "metric" or _is_new(item[1], had)]
 
     def _link(self, batch: Batch) -> None:
         """The runs that a run is linked to, as a tag and in its notes; what is not there yet is left out."""
@@ -196,6 +195,12 @@ class _Sending:
             middle = len(items) // 2
             self._log(run_id, items[:middle])
             self._log(run_id, items[middle:])
+
+
+def _is_new(metric: tuple[str, float, int, int], had: set[Point]) -> bool:
+    """Whether a run lacks a point; samples of the machine are told by their times, which are not told anew."""
+    name, value, _, step = metric
+    return name.startswith(SAMPLES) or identity(name, step, value) not in had
 
 
 def _cut_off(file: SpoolFile) -> list[Operation]:

@@ -157,9 +157,10 @@ class Dossier:
 
     @property
     def remarks(self) -> str:
-        """The comment at the head of the sweep file."""
+        """The comment at the head of the sweep file; of one that extends others, its own."""
+        own = next(iter(sorted(self.folder.glob("original-1-*"))), self.folder / "spec.yaml")
         lines = []
-        for line in self.text.splitlines():
+        for line in own.read_text(encoding="utf-8-sig").splitlines():
             if not (found := re.match(r"#\s?(.*)", line)):
                 break
             lines.append(found[1].strip())

@@ -138,3 +138,22 @@ def test_all_runs_are_made_again_from_the_store(tmp_path: Path, tables: Path) ->
     assert not differences(content(embedded_uri(store), "outage"), expected)
     assert sync(store.root, "--rebuild").returncode == 0, "a second time"
     assert not differences(content(embedded_uri(store), "outage"), expected)
+
+
+def test_what_a_full_disk_kept_from_mlflow_is_caught_up(tmp_path: Path, tables: Path) -> None:
+    """A limit on the size of files stands for the disk: the writer's sqlite file cannot grow."""
+    spec, store = tmp_path / "outage.yaml", Store.at(tmp_path / "full").prepare()
+    spec.write_text(SWEEP.replace("SEEDS", "2"))
+    expected = undisturbed(spec, tmp_path, tables)
+    shutil.copy(tables, store.root / "mlflow.db")
+    limit = (store.root / "mlflow.db").stat().st_size // 1024 // 4
+    script = (
+        f"ulimit -f {limit}; exec {sys.executable} -m orchestrator.cli run {spec} --store {store.root} --inline --quiet"
+    )
+    run = subprocess.run(
+        ["bash", "-c", script], cwd=REPO, capture_output=True, text=True, env={**os.environ, "SWEEP_TRACKING_WAIT": "2"}
+    )
+    assert run.returncode == 0, run.stderr
+    assert [*store.spool.glob("*/*.jsonl")], "the limit was not felt"
+    assert sync(store.root).returncode == 0
+    assert not differences(content(embedded_uri(store), "outage"), expected)

@@ -34,12 +34,15 @@ def train_part(options: ImageData, x: Tensor, y: Tensor, classes: int, seed: int
     if options.subset is not None:
         chosen = order[:size].sort().values
         images, labels = x[chosen], y[chosen]
+    originals = len(images) * options.originals
     if options.copies:
-        images, labels = images.repeat(options.copies, 1, 1, 1), labels.repeat(options.copies)
+        images, labels = images.repeat(options.repeats, 1, 1, 1), labels.repeat(options.repeats)
     if options.labels == "random":
         labels = random_labels(len(images), classes, seed, "labels")
     if options.zero_out:
-        images = zero_out(images, options.zero_out, seed)
+        corrupted = len(images) - originals
+        zeroed = zero_out(images[:corrupted], options.zero_out, seed, whole=options.zero_out_of == "pixels")
+        images = torch.cat([zeroed, images[corrupted:]]) if originals else zeroed
     if options.confusion:
         further = order[size : size + options.confusion]
         images = torch.cat([images, x[further]])
@@ -52,16 +55,18 @@ def random_labels(count: int, classes: int, seed: int, purpose: str) -> Tensor:
     return torch.randint(classes, (count,), generator=generator(seed, purpose))
 
 
-def zero_out(x: Tensor, fraction: float, seed: int) -> Tensor:
+def zero_out(x: Tensor, fraction: float, seed: int, whole: bool = False) -> Tensor:
     """Each image with int(fraction * C * H * W) of its entries, drawn without replacement, set to 0.
 
-    Entries, not pixels, and before normalization, as the authors' code does it (Liu et al., arXiv:1906.02613).
+    Entries, not pixels, and before normalization, as the authors' code does it (Liu et al., arXiv:1906.02613); with
+    `whole` it is int(fraction * H * W) pixels, all channels of each.
     """
-    flat = x.flatten(1).clone()
-    count = int(flat.shape[1] * fraction)
+    flat = x.flatten(2 if whole else 1).clone()
+    count = int(flat.shape[-1] * fraction)
     stream = generator(seed, "zero_out")
     for start in range(0, len(flat), 1000):  # in pieces: the ranks of 50,000 images at once are 600 MB
         block = flat[start : start + 1000]
-        ranks = torch.rand(block.shape, generator=stream).argsort(dim=1, stable=True)  # float32 ranks tie
-        block.scatter_(1, ranks[:, :count], 0)
+        ranks = torch.rand((len(block), block.shape[-1]), generator=stream).argsort(dim=1, stable=True)  # floats tie
+        chosen = ranks[:, :count]
+        block.scatter_(-1, chosen[:, None].expand(-1, block.shape[1], -1) if whole else chosen, 0)
     return flat.view_as(x)

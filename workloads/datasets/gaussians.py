@@ -55,7 +55,7 @@ class Gaussians(ImageData):
         """How many points there are to train on and to test on."""
         points = 2 * self.per_class
         chosen = points if self.subset is None else self.subset
-        return (chosen * max(self.copies, 1) + self.confusion) * (1 + self.noisy_copies), points
+        return (chosen * self.repeats + self.confusion) * (1 + self.noisy_copies), points
 
     def fingerprint(self, data_dir: Path) -> str:
         """All that they are is in the config."""

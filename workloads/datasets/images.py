@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from workloads.contract import DatasetConfig
 
@@ -59,6 +59,12 @@ class ImageData(DatasetConfig):
     zero_out: float = Field(
         default=0.0, ge=0, le=1, description="Fraction of each image's entries (pixel and channel) set to 0, as uint8."
     )
+    zero_out_of: Literal["entries", "pixels"] = Field(
+        default="entries", description="pixels: whole ones, all channels, as the text of Liu et al. reads."
+    )
+    originals: bool = Field(
+        default=False, description="Train on the images themselves too, behind their copies, labelled like them."
+    )
     confusion: int = Field(
         default=0, ge=0, description="C: add so many further images of the training part, with random labels."
     )
@@ -81,19 +87,31 @@ class ImageData(DatasetConfig):
         """The same images with their true labels, not corrupted and not augmented."""
         return self.model_copy(
             update={"labels": "true", "copies": 0, "zero_out": 0.0, "confusion": 0, "augment": "none"}
+            | {"zero_out_of": "entries", "originals": False}
         )
+
+    @model_validator(mode="after")
+    def _originals_of_copies(self) -> Self:
+        if self.originals and not self.copies:
+            raise ValueError("originals: there are no copies beside which they could be trained on; give copies")
+        return self
 
     @property
     def drawn(self) -> bool:
         """Whether the images themselves, not only their labels, depend on the seed."""
         return self.subset is not None or self.confusion > 0 or self.zero_out > 0
 
+    @property
+    def repeats(self) -> int:
+        """How often each image is trained on: its copies, and itself where that is asked for or there are none."""
+        return max(self.copies + self.originals, 1)
+
     def images(self) -> tuple[int, int] | None:
         """How many images there are to train on and to test on, without looking; None if only the data can tell."""
         if not hasattr(self, "SIZES"):
             return None
         train, test = self.SIZES
-        return (train if self.subset is None else self.subset) * max(self.copies, 1) + self.confusion, test
+        return (train if self.subset is None else self.subset) * self.repeats + self.confusion, test
 
     @abstractmethod
     def arrays(self, data_dir: Path) -> Arrays:

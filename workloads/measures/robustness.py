@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from workloads.measures.registry import measure
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 
     from workloads.measures.snapshot import Snapshot
 
+SOURCE = "Goodfellow et al., arXiv:1412.6572, as Liu et al., arXiv:1906.02613, figure 6"
 CONVENTION = (
     "eval mode, for the attack too; test part; epsilon in pixels scaled to [0, 1], normalization behind the attack;"
     " clamped to [0, 1]; the loss in float64, so that sure networks hide no gradient"
@@ -18,8 +20,7 @@ CONVENTION = (
 BATCH = 500
 
 
-@measure(source="Goodfellow et al., arXiv:1412.6572, as Liu et al., arXiv:1906.02613, figure 6",
-         unit="fraction in [0, 1]", convention=CONVENTION)  # fmt: skip
+@measure(source=SOURCE, unit="fraction in [0, 1]", convention=CONVENTION)
 def fgsm_accuracy(snapshot: Snapshot, *, epsilon: float = 8 / 255) -> float:
     r"""Fraction right of $x + \epsilon\,\mathrm{sign}\,\nabla_x L(x, y)$ in $[0, 1]$; 0 leaves the images as they are.
 
@@ -27,13 +28,27 @@ def fgsm_accuracy(snapshot: Snapshot, *, epsilon: float = 8 / 255) -> float:
         ValueError: epsilon is not within 0 and 1, or the data are no pixels.
     """
     if not 0 <= epsilon <= 1:
-        raise ValueError(f"fgsm_accuracy.epsilon: must be within 0 and 1, in pixels as 8/255, got {epsilon:g}")
+        raise ValueError(f"fgsm.epsilon: must be within 0 and 1, in pixels as 8/255, got {epsilon:g}")
     data = snapshot.data
     if data.test_x.is_floating_point():
-        raise ValueError("fgsm_accuracy: epsilon is in pixels, and these data have none")
+        raise ValueError("fgsm: epsilon is in pixels, and these data have none")
     blocks = zip(data.test_x.split(BATCH), data.test_y.split(BATCH), strict=True)
     right = sum(_right(snapshot, x.to(snapshot.device), y.to(snapshot.device), epsilon) for x, y in blocks)
     return right / len(data.test_y)
+
+
+@measure(source=SOURCE, unit="fraction in [0, 1]", convention=CONVENTION)
+def fgsm_drop(snapshot: Snapshot, *, epsilon: float = 8 / 255, relative: bool = False) -> float:
+    """Test accuracy less `fgsm_accuracy`; with `relative` over the test accuracy (nan where that is 0).
+
+    Raises:
+        ValueError: as `fgsm_accuracy`.
+    """
+    whole = fgsm_accuracy(snapshot, epsilon=0.0)
+    lost = whole - fgsm_accuracy(snapshot, epsilon=epsilon)
+    if not relative:
+        return lost
+    return lost / whole if whole else math.nan
 
 
 def _right(snapshot: Snapshot, x: Tensor, y: Tensor, epsilon: float) -> int:

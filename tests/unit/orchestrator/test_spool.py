@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -275,6 +276,28 @@ def test_operations_are_plain_json(tmp_path: Path) -> None:
     assert value != value
 
 
+def test_points_of_a_run_taken_up_again_are_not_doubled(tmp_path: Path) -> None:
+    server = Memory()
+    first = [
+        log("a", ("fit/loss", 0.5, 1, 1), ("fit/loss", 0.25, 2, 2), ("final", 1.0, 3, 0), ("system/cpu", 5.0, 1, 0))
+    ]
+    spooled(tmp_path, begin("a"), *first)  # its driver was killed
+    assert sent(tmp_path, server)
+    again = [log("a", ("fit/loss", 0.25, 20, 2), ("fit/loss", 0.125, 30, 3), ("final", 1.0, 40, 0))]
+    again += [log("a", ("final", 2.0, 50, 0), ("system/cpu", 5.0, 60, 0))]
+    spooled(tmp_path, begin("a"), *again, end("a"))
+    assert sent(tmp_path, server)
+    assert {values for kind, values in server.items["id0"] if kind == "metric"} == {
+        ("fit/loss", 0.5, 1, 1),
+        ("fit/loss", 0.25, 2, 2),
+        ("fit/loss", 0.125, 30, 3),
+        ("final", 1.0, 3, 0),
+        ("final", 2.0, 50, 0),
+        ("system/cpu", 5.0, 1, 0),
+        ("system/cpu", 5.0, 60, 0),
+    }
+
+
 def test_links_become_the_ids_of_runs_and_those_of_unknown_runs_are_left_out(tmp_path: Path) -> None:
     server = Memory()
     to = [["b", "x=1 [b]"], ["nowhere", "x=2"]]
@@ -285,6 +308,19 @@ def test_links_become_the_ids_of_runs_and_those_of_unknown_runs_are_left_out(tmp
     tags = dict(values for kind, values in server.items["id0"] if kind == "tag")
     assert tags["used_by.runs"] == "id1"
     assert tags["mlflow.note.content"] == "**Used by**\n\n- [x=1 (b)](#/experiments/1/runs/id1)"
+
+
+def test_many_links_say_how_many_are_left_out(tmp_path: Path) -> None:
+    server = Memory()
+    users = [f"user{number}" for number in range(500)]
+    link = {"op": "link", "key": "a", "tag": "used_by.runs", "title": "Used by", "to": [[key, key] for key in users]}
+    spooled(tmp_path, begin("a"), *(begin(key, "a") for key in users), link, *(end(key) for key in users), end("a"))
+    assert sent(tmp_path, server)
+    tags = dict(values for kind, values in server.items["id0"] if kind == "tag")
+    assert re.search(r"id\d+, and \d+ more$", tags["used_by.runs"])
+    assert all(len(text) < 8000 for text in tags.values()), "MLflow takes no longer ones"
+    count = len(tags["used_by.runs"].split(", ")) - 1
+    assert int(tags["used_by.runs"].split("and ")[1].split()[0]) == 500 - count
 
 
 def test_a_ledger_that_a_full_disk_cut_off_is_whole_after_the_next_entry(

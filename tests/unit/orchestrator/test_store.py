@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from orchestrator import index
 from orchestrator.errors import StoreError
-from orchestrator.store import Failure, Outcome, Store, from_json, to_json, write_atomically
+from orchestrator.store import Damaged, Failure, Outcome, Store, from_json, to_json, write_atomically
 
 
 def outcome(key: str, **changes: object) -> Outcome:
@@ -38,6 +39,55 @@ def test_outcome_survives_json_with_non_finite_metrics():
     after = from_json(text)
     assert math.isnan(after.metrics["a"])
     assert (after.metrics["b"], after.metrics["c"], after.metrics["d"]) == (math.inf, -math.inf, 0.1)
+
+
+def test_every_flipped_bit_of_an_outcome_is_noticed():
+    text = to_json(outcome("ab12", metrics={"accuracy": 0.5}, config={"lr": 0.1})).encode()
+    for place in range(len(text)):
+        for bit in (0, 3):
+            damaged = bytearray(text)
+            damaged[place] ^= 1 << bit
+            with pytest.raises((ValueError, TypeError)):
+                from_json(damaged.decode())
+
+
+def test_an_outcome_from_before_there_were_checksums_is_read():
+    before = outcome("ab12")
+    assert from_json(json.dumps(asdict(before), sort_keys=True)) == before
+
+
+def test_a_damaged_node_is_set_aside_and_a_sound_one_is_not(store: Store):
+    store.commit_folder(outcome("ab12"), {"a.txt": lambda path: path.write_text("x")})
+    assert store.set_aside("ab12") is None
+    (store.node_folder("ab12") / "a.txt").write_text("y")
+    aside = store.set_aside("ab12")
+    assert aside is not None
+    assert (aside / "a.txt").read_text() == "y"
+    assert store.outcome("ab12") is None
+    assert store.set_aside("ab12") is None
+    store.commit_folder(outcome("ab12"), {"a.txt": lambda path: path.write_text("x")})
+    assert store.outcome("ab12") is not None
+
+
+def test_a_damaged_outcome_is_none_and_makes_room(store: Store):
+    store.commit_folder(outcome("ab12", seconds=1.0), {"a.txt": lambda path: path.write_text("x")})
+    (store.node_folder("ab12") / "outcome.json").write_text("{")
+    assert store.outcome("ab12") is None
+    assert index.known(store, ["ab12"]) == {}
+    store.commit_folder(outcome("ab12", seconds=2.0), {"a.txt": lambda path: path.write_text("x")})
+    found = store.outcome("ab12")
+    assert found is not None
+    assert found.seconds == 2.0
+
+
+def test_a_damaged_row_is_not_there_and_harms_no_other(store: Store):
+    store.commit_rows([outcome("aa"), outcome("bb"), outcome("cc")])
+    [path] = store.rows_folder.iterdir()
+    lines = path.read_text().splitlines()
+    path.write_bytes(
+        "\n".join([lines[0], lines[1].replace('"seed": 0', '"seed": 7'), lines[2][:-9]]).encode() + b"\xff"
+    )
+    assert index.known(store, ["aa", "bb", "cc"]).keys() == {"aa"}
 
 
 def test_folder_is_committed_with_checksums_and_found(store: Store):
@@ -87,8 +137,9 @@ def test_flipped_bit_in_weights_is_noticed(store: Store):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(StoreError, match="damaged"):
+    with pytest.raises(Damaged, match="damaged") as caught:
         store.weights(committed)
+    assert caught.value.key == "ab12"
 
 
 def test_rows_are_found_with_and_without_index(store: Store):

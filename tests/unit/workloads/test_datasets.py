@@ -13,6 +13,7 @@ import numpy
 import pytest
 import torch
 import torch.nn.functional as F
+from pydantic import ValidationError
 
 from workloads.datasets import CIFAR10, CIFAR100, MNIST, Digits, Npz, cifar
 from workloads.datasets.augmentation import crop_flip, draw_crop_flip
@@ -45,6 +46,7 @@ def test_subset_is_drawn_once_for_each_seed():
 
 
 def test_random_labels_are_uniform_and_touch_only_the_training_part():
+    """Check 23 of the known answers."""
     true, random = Digits().load(HERE, 0), Digits(labels="random").load(HERE, 0)
     assert torch.equal(true.train_x, random.train_x)
     assert torch.equal(true.test_y, random.test_y)
@@ -55,6 +57,7 @@ def test_random_labels_are_uniform_and_touch_only_the_training_part():
 
 
 def test_zero_out_takes_exactly_so_many_entries_of_each_image():
+    """Check 9 of the known answers."""
     x = torch.full((50, 3, 32, 32), 9, dtype=torch.uint8)
     zeroed = zero_out(x, 0.1, 0)
     assert (zeroed == 0).flatten(1).sum(1).tolist() == [307] * 50
@@ -240,3 +243,23 @@ def test_a_pickle_that_holds_more_than_arrays_is_refused(tmp_path: Path):
     published = write_published(tmp_path, {"train": {"data": print}, "test": {}})
     with pytest.raises(pickle.UnpicklingError, match=r"builtins\.print has no place in a data set"):
         cifar._arrays(published, tmp_path, ("train",), "test", "fine_labels")
+
+
+def test_zero_out_of_whole_pixels_takes_all_their_channels():
+    x = torch.full((20, 3, 8, 8), 9, dtype=torch.uint8)
+    zeroed = zero_out(x, 0.1, 0, whole=True) == 0
+    assert zeroed.any(1).flatten(1).sum(1).tolist() == [6] * 20
+    assert torch.equal(zeroed.any(1), zeroed.all(1))
+
+
+def test_originals_stay_whole_behind_their_copies_with_random_labels_of_their_own():
+    config = Digits(subset=30, copies=2, labels="random", zero_out=0.25, zero_out_of="pixels", originals=True)
+    data, plain = config.load(HERE, 0), Digits(subset=30).load(HERE, 0)
+    assert config.images() == (90, 597)
+    assert torch.equal(data.train_x[60:], plain.train_x)
+    assert not torch.equal(data.train_x[:30], plain.train_x)
+    labels = data.train_y.view(3, 30)
+    assert not torch.equal(labels[0], labels[2])
+    assert not torch.equal(labels[2], plain.train_y)
+    with pytest.raises(ValidationError, match="give copies"):
+        Digits(originals=True)

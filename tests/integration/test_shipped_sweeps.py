@@ -1,0 +1,34 @@
+"""Every sweep that is shipped can be planned at every scale, and those of one paper share their trainings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from orchestrator.plan import plan
+from orchestrator.spec import read
+from tests.integration.test_sweep import REPO
+
+SHIPPED = sorted((REPO / "sweeps").rglob("*.yaml"))
+BAD_MINIMA = sorted((REPO / "sweeps" / "bad_minima").glob("*.yaml"))
+SCALES = ("paper", "smoke", "desk")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(REPO / "sweeps").as_posix())
+def test_a_shipped_sweep_is_right_at_every_scale(path: Path, scale: str, tmp_path: Path):
+    made = plan(read(path, scale), tmp_path)
+    assert made.trials
+    published = [path.parent / name for name in made.spec.papers]
+    assert all(file.is_file() for file in published)
+
+
+def test_the_seven_sweeps_of_bad_minima_share_their_trainings(tmp_path: Path):
+    assert len(BAD_MINIMA) == 7
+    plans = {path.stem: plan(read(path), tmp_path).nodes.keys() for path in BAD_MINIMA}
+    grid = plans["fig2_fig3_curves"]
+    together = set().union(*plans.values())
+    assert sum(map(len, plans.values())) - len(together) > 1000
+    for name in ("table1_distances", "fig5_norms", "fig6_fgsm", "fig4_replication", "table2_heuristics"):
+        assert grid & plans[name], f"{name} shares nothing with the curves"

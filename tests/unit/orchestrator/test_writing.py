@@ -1,0 +1,56 @@
+"""What cannot be written says so in one sentence, whichever library found out."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from orchestrator import writing
+from orchestrator.writing import NotWritable, write_atomically
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (OSError(errno.ENOSPC, "full"), "No space left on device (12.0 MB free there); free space, and the same"),
+        (OSError(errno.EDQUOT, "quota"), "; free space, and the same command goes on"),
+        (
+            OSError(errno.EFBIG, "large"),
+            "raise the limit on the size of files (ulimit -f), and the same command goes on",
+        ),
+        (OSError(errno.EROFS, "closed"), "Read-only file system; make it writable, and the same command goes on"),
+        (
+            RuntimeError("I/O error: No space left on device (os error 28)"),
+            "; free space, and the same command goes on",
+        ),
+    ],
+)
+def test_reasons_become_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str):
+    monkeypatch.setattr(writing.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 12 * 2**20})())
+    with pytest.raises(NotWritable) as caught, writing.writing(tmp_path / "not there" / "file"):
+        raise error
+    assert str(caught.value).startswith(f"{tmp_path / 'not there' / 'file'}: cannot be written: ")
+    assert says in str(caught.value)
+    assert caught.value.exit_code == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOENT, "gone"), ValueError("no"), KeyError("28")])
+def test_other_errors_stay_what_they_are(tmp_path: Path, error: Exception):
+    with pytest.raises(type(error)) as caught, writing.writing(tmp_path):
+        raise error
+    assert caught.value is error
+
+
+def test_half_a_file_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = tmp_path / "file"
+    write_atomically(path, "before")
+    monkeypatch.setattr(writing.os, "fsync", full)
+    with pytest.raises(NotWritable):
+        write_atomically(path, "after")
+    assert path.read_text() == "before"
+    assert [*tmp_path.iterdir()] == [path]
