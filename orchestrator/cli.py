@@ -20,8 +20,8 @@ from types import FrameType
 from typing import NoReturn
 
 from orchestrator.errors import EngineLost, SweepError, allowed
-from orchestrator.stopping import Interrupted, leave_now
-from orchestrator.writing import explain, reason
+from orchestrator.running.stopping import Interrupted, leave_now
+from orchestrator.storage.writing import explain, reason
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
 ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"

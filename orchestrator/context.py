@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.inputs import Part
-from orchestrator.stopping import Leaving
+from orchestrator.running.stopping import Leaving
+from orchestrator.storage.writing import writing
 from orchestrator.store import OUTCOME, Damaged, Outcome, Store
-from orchestrator.writing import writing
+from orchestrator.sweepfile.inputs import Part
 from workloads.contract import Checkpoint, Config, load_workload
 
 if TYPE_CHECKING:

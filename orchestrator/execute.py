@@ -19,19 +19,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from orchestrator import calibration
 from orchestrator.context import RunContext, load_input
-from orchestrator.costs import Clock, note_of
-from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeLogged, NodeStarted
-from orchestrator.files import files_of
-from orchestrator.gauges import Gauges
-from orchestrator.grouping import Group
-from orchestrator.limits import TimeLimit
-from orchestrator.node import Node
-from orchestrator.provenance import processor
-from orchestrator.stopping import Interrupted, Leaving
+from orchestrator.planning.costs import Clock, note_of
+from orchestrator.planning.node import Node
+from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeLogged, NodeStarted
+from orchestrator.running.files import files_of
+from orchestrator.running.gauges import Gauges
+from orchestrator.running.grouping import Group
+from orchestrator.running.limits import TimeLimit
+from orchestrator.running.provenance import processor
+from orchestrator.running.stopping import Interrupted, Leaving
+from orchestrator.storage import calibration
+from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Damaged, Failure, Outcome, Scalar, Store
-from orchestrator.writing import NotWritable
 from workloads.contract import SHIPPED, Ended, Hardware, Job, Result, load_workload
 
 Running = dict[int, tuple[Node, RunContext]]  # by the identity of the context

@@ -12,13 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.adaptive import Seeds
-from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
-from orchestrator.grouping import Arrays, Group, Grouping
-from orchestrator.index import arrived, batches, known
-from orchestrator.leases import Leases
-from orchestrator.needs import heights, needed
-from orchestrator.node import Node
+from orchestrator.planning.adaptive import Seeds
+from orchestrator.planning.needs import heights, needed
+from orchestrator.planning.node import Node
+from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
+from orchestrator.running.grouping import Arrays, Group, Grouping
+from orchestrator.storage.index import arrived, batches, known
+from orchestrator.storage.leases import Leases
 from orchestrator.store import Failure, Outcome
 
 if TYPE_CHECKING:

@@ -15,18 +15,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator import inputs, keys
-from orchestrator.axes import SEED
 from orchestrator.errors import PlanError, Problem
-from orchestrator.gathering import Groups, varying
-from orchestrator.inputs import StageRef
-from orchestrator.node import InputRef, Node
-from orchestrator.paths import OWN
-from orchestrator.problems import dotted
-from orchestrator.recipe import Recipe, Recipes
-from orchestrator.schema import fields
+from orchestrator.planning import keys
+from orchestrator.planning.node import InputRef, Node
+from orchestrator.planning.recipe import Recipe, Recipes
 from orchestrator.space import Trial, apply_settings, every_config, trials
 from orchestrator.spec import SweepSpec
+from orchestrator.sweepfile import inputs
+from orchestrator.sweepfile.axes import SEED
+from orchestrator.sweepfile.gathering import Groups, varying
+from orchestrator.sweepfile.paths import OWN
+from orchestrator.sweepfile.problems import dotted
+from orchestrator.sweepfile.schema import fields
 from workloads.contract import Config, Workload, load_workload
 
 
@@ -174,7 +174,7 @@ class _Planner:
         return walk.reached[name]
 
     def _gathering(
-        self, name: str, raw: dict[str, Any], trial: Trial, refs: Mapping[str, StageRef], above: tuple[str, ...]
+        self, name: str, raw: dict[str, Any], trial: Trial, refs: Mapping[str, inputs.StageRef], above: tuple[str, ...]
     ) -> _Instance:
         """The instance of a stage that gathers: one for all trials of a group, whether they are planned or not."""
         axis = self.spec.stages[name].over or ""
@@ -193,7 +193,7 @@ class _Planner:
         name: str,
         raw: dict[str, Any],
         trial: Trial,
-        refs: Mapping[str, StageRef],
+        refs: Mapping[str, inputs.StageRef],
         below: Mapping[str, _Instance],
         own: frozenset[str],
     ) -> _Instance:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from orchestrator.events import (
+from orchestrator.running.events import (
     Event,
     InputDamaged,
     NodeDone,
@@ -22,7 +22,7 @@ from orchestrator.events import (
     StopAsked,
     TrialsAdded,
 )
-from orchestrator.tally import Left, Running, Tally
+from orchestrator.terminal.tally import Left, Running, Tally
 
 if TYPE_CHECKING:
     from rich.console import Group

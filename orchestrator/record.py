@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow
 
-from orchestrator.adaptive import Seeds
-from orchestrator.axes import SEED
 from orchestrator.errors import NotFound, StoreError
-from orchestrator.levels import level_array, level_text, level_type, short_names
+from orchestrator.planning.adaptive import Seeds
+from orchestrator.results.levels import level_array, level_text, level_type, short_names
 from orchestrator.store import Outcome, Scalar, write_atomically
+from orchestrator.sweepfile.axes import SEED
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial

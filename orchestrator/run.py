@@ -10,17 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator import adaptive, index, record
-from orchestrator.events import Observer
+from orchestrator import record
 from orchestrator.frontier import Frontier
-from orchestrator.leases import Leases
-from orchestrator.needs import needed
 from orchestrator.plan import Plan
-from orchestrator.resources import Packing, Resources, pack
-from orchestrator.saving import saved_files
-from orchestrator.stopping import Stopping
+from orchestrator.planning import adaptive
+from orchestrator.planning.needs import needed
+from orchestrator.running.events import Observer
+from orchestrator.running.resources import Packing, Resources, pack
+from orchestrator.running.stopping import Stopping
+from orchestrator.storage import index
+from orchestrator.storage.leases import Leases
+from orchestrator.storage.writing import NotWritable, write_atomically
 from orchestrator.store import OUTCOME, Damaged, Failure, Outcome, Store
-from orchestrator.writing import NotWritable, write_atomically
+from orchestrator.sweepfile.saving import saved_files
 
 if TYPE_CHECKING:
     import pyarrow
@@ -61,7 +63,7 @@ def run_sweep(
     observers: Sequence[Observer],
 ) -> Summary:
     """Run what is missing of a sweep, shown in MLflow and to `observers`; then its records are up to date."""
-    from orchestrator.exhibits import exhibits
+    from orchestrator.to_mlflow.exhibits import exhibits
     from orchestrator.tracking import Tracker
 
     save_spec(plan, store)
@@ -130,7 +132,7 @@ Engine = Callable[[Frontier, Store, Path, Resources, Packing, Stopping], None]
 
 def _engine(resources: Resources) -> Engine:
     if resources.inline:
-        from orchestrator.inline import run_inline
+        from orchestrator.running.inline import run_inline
 
         return run_inline
     from orchestrator.schedule import schedule  # loads Ray: only when something is to be computed

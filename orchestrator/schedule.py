@@ -32,14 +32,14 @@ from ray import tune
 from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
 
-from orchestrator.conductor import Conductor
 from orchestrator.frontier import Frontier
-from orchestrator.provenance import provenance
-from orchestrator.pulse import Pulse
-from orchestrator.resources import Packing, Resources
-from orchestrator.stopping import GRACE, Interrupted, Stopping
+from orchestrator.running.conductor import Conductor
+from orchestrator.running.provenance import provenance
+from orchestrator.running.pulse import Pulse
+from orchestrator.running.resources import Packing, Resources
+from orchestrator.running.stopping import GRACE, Interrupted, Stopping
+from orchestrator.running.worker import Worker
 from orchestrator.store import Store
-from orchestrator.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

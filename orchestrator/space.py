@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.axes import Axis, Level, Scalar, identity
 from orchestrator.errors import Problem, SpecError
-from orchestrator.paths import clash, copied, set_path, split
 from orchestrator.spec import Stage, SweepSpec
+from orchestrator.sweepfile.axes import Axis, Level, Scalar, identity
+from orchestrator.sweepfile.paths import clash, copied, set_path, split
 
 MAX_TRIALS = 100_000
 

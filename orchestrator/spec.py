@@ -14,9 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator import adaptive, gathering, overlay
-from orchestrator.axes import Axis, Level, Scalar, read_axes
-from orchestrator.comparisons import (
+from orchestrator.errors import Problem, SpecError, Where
+from orchestrator.figures.spec import FigureSpec, read_figures
+from orchestrator.planning import adaptive
+from orchestrator.sweepfile import gathering, overlay
+from orchestrator.sweepfile.axes import Axis, Level, Scalar, read_axes
+from orchestrator.sweepfile.comparisons import (
     ClaimSpec,
     Compare,
     Known,
@@ -24,13 +27,11 @@ from orchestrator.comparisons import (
     read_claims,
     read_tables,
 )
-from orchestrator.errors import Problem, SpecError, Where
-from orchestrator.extending import load_extended
-from orchestrator.figures.spec import FigureSpec, read_figures
-from orchestrator.overlay import Overlaid, Setting
-from orchestrator.problems import SET, Problems, where_in
-from orchestrator.stages import Stage, read_stages
-from orchestrator.yamlfile import Document, Place, kind, parse_value
+from orchestrator.sweepfile.extending import load_extended
+from orchestrator.sweepfile.overlay import Overlaid, Setting
+from orchestrator.sweepfile.problems import SET, Problems, where_in
+from orchestrator.sweepfile.stages import Stage, read_stages
+from orchestrator.sweepfile.yamlfile import Document, Place, kind, parse_value
 
 __all__ = [
     "Axis", "ClaimSpec", "Compare", "Level", "Scalar", "Stage", "SweepSpec", "TableSpec", "parse_set", "read",

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import StoreError
-from orchestrator.outcome import Failure, Outcome, Scalar, from_json, to_json
-from orchestrator.writing import sync_and_hash, sync_folder, write_atomically, writing
+from orchestrator.storage.outcome import Failure, Outcome, Scalar, from_json, to_json
+from orchestrator.storage.writing import sync_and_hash, sync_folder, write_atomically, writing
 
 if TYPE_CHECKING:
     import numpy

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow
 
-from orchestrator import published, statistics
-from orchestrator.axes import SEED
 from orchestrator.errors import NotFound, allowed
-from orchestrator.levels import level_array, level_type
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names
+from orchestrator.results import published, statistics
+from orchestrator.results.levels import level_array, level_type
 from orchestrator.store import Scalar
+from orchestrator.sweepfile.axes import SEED
 
 if TYPE_CHECKING:
     import numpy
 
-    from orchestrator.published import Paper, Published
+    from orchestrator.results.published import Paper, Published
     from orchestrator.spec import TableSpec
 
 Levels = tuple[Scalar, ...]

@@ -17,18 +17,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from orchestrator import writer
 from orchestrator.commands.request import sweep_names
-from orchestrator.description import Descriptions
 from orchestrator.errors import SweepError
-from orchestrator.events import Event
-from orchestrator.naming import milliseconds, provenance_tags
-from orchestrator.operations import Runs
 from orchestrator.plan import Plan
-from orchestrator.rebuild import RUNS, Notes, spool_again
-from orchestrator.server import EMBEDDED, embedded_uri, lost_database
-from orchestrator.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
+from orchestrator.running.events import Event
 from orchestrator.store import Outcome, Store
+from orchestrator.to_mlflow import writer
+from orchestrator.to_mlflow.description import Descriptions
+from orchestrator.to_mlflow.naming import milliseconds, provenance_tags
+from orchestrator.to_mlflow.operations import Runs
+from orchestrator.to_mlflow.rebuild import RUNS, Notes, spool_again
+from orchestrator.to_mlflow.server import EMBEDDED, embedded_uri, lost_database
+from orchestrator.to_mlflow.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 
 WAIT = float(os.environ.get("SWEEP_TRACKING_WAIT", "30"))  # seconds a driver waits at its end for an MLflow that fails
 Exhibits = Callable[[], Mapping[str, Any]]

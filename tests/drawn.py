@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from orchestrator import index
-from orchestrator.check import check
 from orchestrator.plan import plan
-from orchestrator.resources import Resources
 from orchestrator.run import execute_plan, save_spec, write_records
+from orchestrator.running.resources import Resources
 from orchestrator.spec import read
+from orchestrator.storage import index
 from orchestrator.store import Store
+from orchestrator.sweepfile.check import check
 
 PLANE = """\
 # Does a wider classifier find a better boundary?

@@ -7,11 +7,11 @@ from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator import index
 from orchestrator.commands.request import data_dir, planned, saved_spec, sweep_names
-from orchestrator.difference import Side, difference, difference_text, new_nodes
 from orchestrator.errors import NotFound, allowed
 from orchestrator.plan import plan as make_plan
+from orchestrator.planning.difference import Side, difference, difference_text, new_nodes
+from orchestrator.storage import index
 from orchestrator.store import Store
 
 

@@ -10,7 +10,7 @@ from orchestrator.store import Store
 
 def export_command(request: Namespace) -> int:
     """`sweep export`: what is missing, for a machine without Ray and MLflow."""
-    from orchestrator.exporting import export
+    from orchestrator.running.exporting import export
 
     plans = [planned(path, request) for path in request.specs]
     print(export(plans, Store.at(request.store), request.folder, data_dir(request)))
@@ -19,7 +19,7 @@ def export_command(request: Namespace) -> int:
 
 def import_command(request: Namespace) -> int:
     """`sweep import`: what that machine computed, into the store."""
-    from orchestrator.importing import import_results
+    from orchestrator.running.importing import import_results
 
     print(import_results(request.folders, Store.at(request.store)))
     return 0

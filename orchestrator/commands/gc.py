@@ -8,9 +8,9 @@ from argparse import Namespace
 
 from orchestrator.commands.request import data_dir, saved_plans
 from orchestrator.errors import StoreError
-from orchestrator.exporting import refuse_unknown
-from orchestrator.garbage import Garbage, garbage, remove
-from orchestrator.outlook import bytes_text
+from orchestrator.planning.outlook import bytes_text
+from orchestrator.running.exporting import refuse_unknown
+from orchestrator.storage.garbage import Garbage, garbage, remove
 from orchestrator.store import Store
 
 

@@ -10,7 +10,7 @@ from orchestrator.store import Store
 
 def ui_command(request: Namespace) -> int:
     """`sweep ui`: serves the store's MLflow until interrupted."""
-    from orchestrator.server import ui as serve
+    from orchestrator.to_mlflow.server import ui as serve
 
     return serve(Store.at(request.store), request.port)
 

@@ -6,11 +6,11 @@ import json
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator import index
 from orchestrator.commands.request import data_dir, planned, resources_of, saved_spec, sweep_names
 from orchestrator.errors import SweepError
-from orchestrator.outlook import count_plan, learnt, outlook, outlook_text
 from orchestrator.plan import plan as make_plan
+from orchestrator.planning.outlook import count_plan, learnt, outlook, outlook_text
+from orchestrator.storage import index
 from orchestrator.store import Store
 
 

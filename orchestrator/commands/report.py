@@ -11,8 +11,8 @@ from orchestrator.commands.request import data_dir, saved_spec
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.report.bundle import is_bundle, opened, pack
 from orchestrator.report.dossier import Dossier
+from orchestrator.storage.writing import write_atomically
 from orchestrator.store import Store
-from orchestrator.writing import write_atomically
 
 
 def figures_command(request: Namespace) -> int:

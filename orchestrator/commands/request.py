@@ -10,13 +10,13 @@ from pathlib import Path
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
-from orchestrator.resources import Resources
+from orchestrator.running.resources import Resources
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Store
 
 
 def planned(path: Path, request: Namespace) -> Plan:
-    from orchestrator.check import read_checked
+    from orchestrator.sweepfile.check import read_checked
 
     spec = read_checked(path, request.scale, dict(parse_set(text) for text in request.set))
     return make_plan(spec, data_dir(request), request.limit)

@@ -17,7 +17,7 @@ from orchestrator.report.bundle import opened
 def table_command(request: Namespace) -> int:
     """`sweep table`: the tables of a sweep from its records."""
     from orchestrator import tables
-    from orchestrator.render import render
+    from orchestrator.results.render import render
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
@@ -40,7 +40,7 @@ def table_command(request: Namespace) -> int:
 def claims_command(request: Namespace) -> int:
     """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
     from orchestrator.claims import judge_all
-    from orchestrator.verdicts import render_verdicts
+    from orchestrator.results.verdicts import render_verdicts
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)

@@ -9,18 +9,18 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import index
-from orchestrator.adaptive import Seeds
 from orchestrator.commands.request import data_dir, planned, resources_of
 from orchestrator.errors import DataError, SweepError
-from orchestrator.needs import needed
-from orchestrator.outlook import learnt, missing_data, outlook, outlook_text
 from orchestrator.plan import Plan
-from orchestrator.resources import refuse_unreachable
+from orchestrator.planning.adaptive import Seeds
+from orchestrator.planning.needs import needed
+from orchestrator.planning.outlook import learnt, missing_data, outlook, outlook_text
+from orchestrator.running.resources import refuse_unreachable
+from orchestrator.storage import index
 from orchestrator.store import Outcome, Store
 
 if TYPE_CHECKING:
-    from orchestrator.forecast import Forecast
+    from orchestrator.planning.forecast import Forecast
     from orchestrator.progress import Mode
 
 SCREENS: tuple[Mode, ...] = ("plain", "quiet", "json")
@@ -56,10 +56,10 @@ def run_command(request: Namespace) -> int:
 
 
 def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecast, request: Namespace) -> int:
-    from orchestrator.closing import closing
     from orchestrator.progress import Progress
-    from orchestrator.quiet import quiet
     from orchestrator.run import pack_plan, run_sweep
+    from orchestrator.terminal.closing import closing
+    from orchestrator.terminal.quiet import quiet
 
     resources = resources_of(request)
     log = store.prepare().sweep_folder(plan.spec.record_name) / "run.log"

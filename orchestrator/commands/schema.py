@@ -8,7 +8,7 @@ from argparse import Namespace
 
 def schema_command(request: Namespace) -> int:
     """`sweep schema`: print the JSON schema of sweep files."""
-    from orchestrator.fileschema import file_schema
+    from orchestrator.sweepfile.fileschema import file_schema
 
     print(json.dumps(file_schema(), indent=1, ensure_ascii=False))
     return 0

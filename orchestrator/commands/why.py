@@ -6,8 +6,8 @@ import json
 from argparse import Namespace
 
 from orchestrator.commands.request import data_dir, saved_plans
+from orchestrator.planning.why import Known, explain, why_text
 from orchestrator.store import Store
-from orchestrator.why import Known, explain, why_text
 
 
 def why_command(request: Namespace) -> int:

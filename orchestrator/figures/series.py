@@ -6,14 +6,15 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator import published, tables
-from orchestrator.axes import SEED, Scalar
+from orchestrator import tables
 from orchestrator.figures.chart import Chart, Mark, Panel, Series
 from orchestrator.figures.source import NODE, Source, Trials, pooled, require_axis, scale
 from orchestrator.figures.spec import Curves, Lines, Scatter
-from orchestrator.levels import level_text
-from orchestrator.notation import BOUNDED, SENTENCES, metric_label
-from orchestrator.published import Paper
+from orchestrator.results import published
+from orchestrator.results.levels import level_text
+from orchestrator.results.notation import BOUNDED, SENTENCES, metric_label
+from orchestrator.results.published import Paper
+from orchestrator.sweepfile.axes import SEED, Scalar
 
 
 def lines(spec: Lines, source: Source) -> Chart:

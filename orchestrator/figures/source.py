@@ -9,12 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.axes import SEED
 from orchestrator.errors import NotFound, allowed
-from orchestrator.levels import is_level, level_text, short_names
-from orchestrator.notation import is_fraction
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names
+from orchestrator.results.levels import is_level, level_text, short_names
+from orchestrator.results.notation import is_fraction
 from orchestrator.store import Scalar, Store
+from orchestrator.sweepfile.axes import SEED
 
 if TYPE_CHECKING:
     import numpy

@@ -9,13 +9,13 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from orchestrator.axes import Scalar
-from orchestrator.comparisons import Known, Statistic, keys_that_are_no_text, paper_beside
 from orchestrator.errors import allowed
-from orchestrator.explain import complaints
-from orchestrator.problems import Problems
-from orchestrator.schema import IS_KEY
-from orchestrator.yamlfile import Place, kind
+from orchestrator.sweepfile.axes import Scalar
+from orchestrator.sweepfile.comparisons import Known, Statistic, keys_that_are_no_text, paper_beside
+from orchestrator.sweepfile.explain import complaints
+from orchestrator.sweepfile.problems import Problems
+from orchestrator.sweepfile.schema import IS_KEY
+from orchestrator.sweepfile.yamlfile import Place, kind
 
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 

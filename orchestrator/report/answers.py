@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import tables
-from orchestrator.cases import Undecidable, cases
 from orchestrator.claims import SIGNS, judge_all
 from orchestrator.errors import SweepError
 from orchestrator.figures.charts import chart
-from orchestrator.notation import interval_text
-from orchestrator.render import render
 from orchestrator.report.origins import MOST, with_origins
 from orchestrator.report.page import details, escape, scrolling, table, text, words
+from orchestrator.results.cases import Undecidable, cases
+from orchestrator.results.notation import interval_text
+from orchestrator.results.render import render
 
 if TYPE_CHECKING:
     from orchestrator.claims import Verdict

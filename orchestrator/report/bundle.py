@@ -24,9 +24,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from orchestrator.errors import NotFound, StoreError, SweepError
-from orchestrator.problems import NAME
+from orchestrator.storage.writing import write_atomically
 from orchestrator.store import Store
-from orchestrator.writing import write_atomically
+from orchestrator.sweepfile.problems import NAME
 
 if TYPE_CHECKING:
     from orchestrator.report.dossier import Dossier

@@ -12,8 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import index, record
+from orchestrator import record
 from orchestrator.figures.source import NODE, Source
+from orchestrator.storage import index
 from orchestrator.store import Failure, Outcome, Store
 
 if TYPE_CHECKING:

@@ -24,12 +24,12 @@ import contest
 import psutil
 import pyarrow.parquet
 
-from orchestrator.events import Event, NodeDone, NodeLogged, NodeStarted
-from orchestrator.node import Node
 from orchestrator.plan import Plan, PlannedTrial
-from orchestrator.server import embedded_uri
+from orchestrator.planning.node import Node
+from orchestrator.running.events import Event, NodeDone, NodeLogged, NodeStarted
 from orchestrator.space import Trial
 from orchestrator.store import Outcome, Store
+from orchestrator.to_mlflow.server import embedded_uri
 from orchestrator.tracking import Tracker
 from tests.integration.servers import PASSWORD, POSTGRES, MlflowServer, content, postgres
 

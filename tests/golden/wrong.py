@@ -26,18 +26,23 @@ def options(name: str) -> list[str]:
 
 
 def said(name: str) -> list[str]:
-    """Everything that is said of a file, with paths as from its folder; nothing if it is not refused."""
-    from orchestrator.check import read_checked
+    """Everything that is said of a file, with paths as from its folder; nothing if it is not refused.
+
+    Of the measures that are allowed only that all are listed: a new one is no change of what is said.
+    """
     from orchestrator.errors import SweepError
     from orchestrator.plan import plan
     from orchestrator.spec import parse_set
+    from orchestrator.sweepfile.check import read_checked
+    from workloads.measures import MEASURES
 
     given = dict(zip(*[iter(options(name))] * 2, strict=True))
     try:
         overrides = dict([parse_set(given["--set"])]) if "--set" in given else {}
         plan(read_checked(FOLDER / name, given.get("--scale"), overrides), ROOT / "no data here")
     except SweepError as error:
-        return str(error).replace(f"{FOLDER}/", "").replace(f"{ROOT}/", "").splitlines()
+        text = str(error).replace(f"{FOLDER}/", "").replace(f"{ROOT}/", "")
+        return text.replace(", ".join(MEASURES), "EVERY MEASURE").splitlines()
     return []
 
 

@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from orchestrator.server import ENVIRONMENT, sqlite_path
+from orchestrator.to_mlflow.server import ENVIRONMENT, sqlite_path
 
 PASSWORD = "correct-horse-battery"  # of the database, and of MLflow's administrator
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.costs import note_of
-from orchestrator.node import Node
 from orchestrator.plan import Plan, plan
+from orchestrator.planning.costs import note_of
+from orchestrator.planning.node import Node
 from orchestrator.spec import read
 from orchestrator.store import Outcome, Store
 from tests.integration.test_sweep import REPO, sweep

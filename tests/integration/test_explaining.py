@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import keys
 from orchestrator.cli import main
-from orchestrator.leases import Leases
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import Resources
+from orchestrator.planning import keys
 from orchestrator.run import execute_plan, save_spec
+from orchestrator.running.resources import Resources
 from orchestrator.spec import read
+from orchestrator.storage.leases import Leases
 from orchestrator.store import Store
 from tests.integration.test_sweep import REPO
 

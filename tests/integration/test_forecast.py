@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import index
 from orchestrator.plan import plan
 from orchestrator.spec import parse_set, read
+from orchestrator.storage import index
 from orchestrator.store import Store
 from tests.integration.test_sweep import REPO, sweep
 

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import index, record
+from orchestrator import record
 from orchestrator.cli import main
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import Resources
 from orchestrator.run import execute_plan, save_spec
+from orchestrator.running.resources import Resources
 from orchestrator.spec import read
+from orchestrator.storage import index
 from orchestrator.store import Failure, Store
 from tests.integration.test_sweep import REPO, sweep
 

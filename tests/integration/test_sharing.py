@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator import record
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import Resources
 from orchestrator.run import execute_plan
+from orchestrator.running.resources import Resources
 from orchestrator.spec import read
 from orchestrator.store import Store
 from tests.integration.test_sweep import REPO, sweep

@@ -21,13 +21,13 @@ import numpy
 import pytest
 
 from orchestrator.errors import NotFound, SweepError
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
-from orchestrator.files import files_of
-from orchestrator.node import InputRef, Node
 from orchestrator.plan import Plan, PlannedTrial
-from orchestrator.server import embedded_uri, ui
+from orchestrator.planning.node import InputRef, Node
+from orchestrator.running.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.running.files import files_of
 from orchestrator.space import Trial
 from orchestrator.store import Failure, Outcome, Store
+from orchestrator.to_mlflow.server import embedded_uri, ui
 from orchestrator.tracking import Tracker, sync
 from workloads.contract import Result
 

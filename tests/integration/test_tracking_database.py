@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator.batch import Lost, Server
-from orchestrator.database import REVISIONS, Database, revision
-from orchestrator.experiment import Experiment, connect
-from orchestrator.sender import send
-from orchestrator.spool import Operation, Spool
+from orchestrator.to_mlflow.batch import Lost, Server
+from orchestrator.to_mlflow.database import REVISIONS, Database, revision
+from orchestrator.to_mlflow.experiment import Experiment, connect
+from orchestrator.to_mlflow.sender import send
+from orchestrator.to_mlflow.spool import Operation, Spool
 from tests.integration.servers import content, differences
 
 pytestmark = pytest.mark.mlflow

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from orchestrator.events import Event, NodeDone, NodeLogged, NodeStarted
-from orchestrator.node import Node
 from orchestrator.plan import Plan, PlannedTrial
-from orchestrator.server import embedded_uri
+from orchestrator.planning.node import Node
+from orchestrator.running.events import Event, NodeDone, NodeLogged, NodeStarted
 from orchestrator.space import Trial
 from orchestrator.store import Outcome, Store
+from orchestrator.to_mlflow.server import embedded_uri
 from orchestrator.tracking import Tracker
 from tests.integration.servers import MlflowServer
 

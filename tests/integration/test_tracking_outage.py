@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.server import embedded_uri
 from orchestrator.store import Store
+from orchestrator.to_mlflow.server import embedded_uri
 from tests.integration.servers import MlflowServer, Proxy, content, differences, wait_for
 
 pytestmark = pytest.mark.mlflow

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.server import embedded_uri
 from orchestrator.store import Store
+from orchestrator.to_mlflow.server import embedded_uri
 from tests.integration.servers import PASSWORD, POSTGRES, MlflowServer, content, differences, postgres
 
 pytestmark = [
@@ -114,7 +114,7 @@ def test_the_password_is_in_no_command_line(server: MlflowServer, tmp_path: Path
         text=True, env=environment,
     ) as driver:  # fmt: skip
         lines: list[str] = []
-        while not any("orchestrator.writer" in line for line in lines):
+        while not any("orchestrator.to_mlflow.writer" in line for line in lines):
             assert driver.poll() is None
             lines = command_lines()
         slow.unlink()

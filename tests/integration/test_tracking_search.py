@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from orchestrator.levels import level_text
-from orchestrator.naming import mlflow_name
-from orchestrator.server import embedded_uri
+from orchestrator.results.levels import level_text
 from orchestrator.store import Store
+from orchestrator.to_mlflow.naming import mlflow_name
+from orchestrator.to_mlflow.server import embedded_uri
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.timeout(300)]
 REPO = Path(__file__).resolve().parents[2]

@@ -18,8 +18,8 @@ import pyarrow
 import pytest
 
 from orchestrator.claims import judge, judge_all
-from orchestrator.comparisons import ClaimSpec, Compare, ForMost, Order
-from orchestrator.power import power
+from orchestrator.results.power import power
+from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, ForMost, Order
 
 RATE, FAMILY = 0.025, 0.05
 SWEEPS = 2000

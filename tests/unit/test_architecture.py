@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("orchestrator", "workloads")
 MAX_FILE, MAX_FUNCTION = 300, 40
-ONLY = {"ray": "orchestrator/schedule.py", "mlflow": "orchestrator/experiment.py"}
+ONLY = {"ray": "orchestrator/schedule.py", "mlflow": "orchestrator/to_mlflow/experiment.py"}
 WORKLOADS_NEVER = {"orchestrator", "ray", "mlflow", "pyarrow", "pandas", "safetensors"}
 PICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve"}
 PICKLE_ALLOWED = {

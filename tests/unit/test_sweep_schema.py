@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from orchestrator.check import read_checked
 from orchestrator.cli import main
-from orchestrator.yamlfile import load
+from orchestrator.sweepfile.check import read_checked
+from orchestrator.sweepfile.yamlfile import load
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "sweep.schema.json"

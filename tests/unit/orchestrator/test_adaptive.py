@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import adaptive
-from orchestrator.adaptive import Seeds
 from orchestrator.errors import SpecError
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
+from orchestrator.planning import adaptive
+from orchestrator.planning.adaptive import Seeds
 from orchestrator.record import rows
 from orchestrator.spec import read
 from orchestrator.store import Failure, Outcome

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.check import check
 from orchestrator.errors import SpecError
 from orchestrator.spec import read
+from orchestrator.sweepfile.check import check
 
 GOOD = """\
 name: s
@@ -153,7 +153,7 @@ def test_a_field_that_only_an_axis_gives_is_not_missing(tmp_path: Path) -> None:
 def test_checking_leaves_torch_ray_and_mlflow_unloaded(tmp_path: Path) -> None:
     (tmp_path / "sweep.yaml").write_text(GOOD)
     code = (
-        "import sys; from pathlib import Path; from orchestrator.check import check; from orchestrator.spec import read;"
+        "import sys; from pathlib import Path; from orchestrator.sweepfile.check import check; from orchestrator.spec import read;"
         f"check(read(Path({str(tmp_path / 'sweep.yaml')!r}))); print(sorted({{'torch', 'ray', 'mlflow'}} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

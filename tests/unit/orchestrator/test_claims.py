@@ -14,8 +14,8 @@ import scipy.stats
 import statsmodels.stats.power
 
 from orchestrator.claims import Verdict, judge, judge_all
-from orchestrator.comparisons import ClaimSpec, Compare, ForMost, Order
-from orchestrator.verdicts import render_verdicts
+from orchestrator.results.verdicts import render_verdicts
+from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, ForMost, Order
 
 
 def claim(metric: str = "loss", where: Mapping[str, Any] | None = None, **form: Any) -> ClaimSpec:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import crew as crew_module
-from orchestrator import pulse as pulse_module
-from orchestrator.crew import SILENCE, Crew, last_words
 from orchestrator.errors import EngineLost
-from orchestrator.events import NodeFailed, NodeStarted
-from orchestrator.grouping import Group
-from orchestrator.node import Node
-from orchestrator.pulse import LOST_SECONDS, Pulse
+from orchestrator.planning.node import Node
+from orchestrator.running import crew as crew_module
+from orchestrator.running import pulse as pulse_module
+from orchestrator.running.crew import SILENCE, Crew, last_words
+from orchestrator.running.events import NodeFailed, NodeStarted
+from orchestrator.running.grouping import Group
+from orchestrator.running.pulse import LOST_SECONDS, Pulse
 from orchestrator.store import Failure
 
 

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from orchestrator.curveplot import MAX_POINTS, plot
+from orchestrator.to_mlflow.curveplot import MAX_POINTS, plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 

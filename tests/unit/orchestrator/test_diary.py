@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from orchestrator.diary import Diary
-from orchestrator.events import NodeFailed, NodeLogged, NodeStarted
+from orchestrator.running.events import NodeFailed, NodeLogged, NodeStarted
 from orchestrator.store import Failure, Outcome
+from orchestrator.to_mlflow.diary import Diary
 
 T = 1_700_000_000.0
 

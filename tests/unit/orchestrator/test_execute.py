@@ -11,15 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import calibration, context, execute, files
+from orchestrator import context, execute
 from orchestrator.context import RunContext
-from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeLogged, NodeStarted
 from orchestrator.execute import Executor
-from orchestrator.grouping import Group
-from orchestrator.node import InputRef, Node
-from orchestrator.stopping import Interrupted, Leaving
+from orchestrator.planning.node import InputRef, Node
+from orchestrator.running import files
+from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeLogged, NodeStarted
+from orchestrator.running.grouping import Group
+from orchestrator.running.stopping import Interrupted, Leaving
+from orchestrator.storage import calibration
+from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Outcome, Store, write_atomically
-from orchestrator.writing import NotWritable
 from tests.toys import walk
 from workloads.alone import checkpoints
 from workloads.contract import Checkpoint, Ended, Hardware, Job, Result, Workload, load_workload

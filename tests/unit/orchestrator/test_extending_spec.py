@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import read_checked
 from orchestrator.errors import SpecError
 from orchestrator.plan import plan
-from orchestrator.saving import saved_files
 from orchestrator.spec import SweepSpec, read
-from orchestrator.yamlfile import parse_value
-from orchestrator.yamltext import write
+from orchestrator.sweepfile.check import read_checked
+from orchestrator.sweepfile.saving import saved_files
+from orchestrator.sweepfile.yamlfile import parse_value
+from orchestrator.sweepfile.yamltext import write
 
 BASE = """\
 name: base

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.check import check
 from orchestrator.errors import SpecError
 from orchestrator.figures.spec import KINDS, Boundary, Curves, Histogram, Lines, Scatter, Simplex
 from orchestrator.spec import SweepSpec, read
+from orchestrator.sweepfile.check import check
 
 HEAD = """\
 name: one

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
-from orchestrator import index
-from orchestrator.costs import note_of
-from orchestrator.events import NodeDone, NodeStarted
-from orchestrator.forecast import FACTORS, SECONDS, SPEEDS, Forecast, forecast
-from orchestrator.needs import needed
-from orchestrator.node import Node
-from orchestrator.outlook import learnt, outlook, outlook_text
 from orchestrator.plan import Plan, plan
-from orchestrator.resources import Packing, Resources, pack
+from orchestrator.planning.costs import note_of
+from orchestrator.planning.forecast import FACTORS, SECONDS, SPEEDS, Forecast, forecast
+from orchestrator.planning.needs import needed
+from orchestrator.planning.node import Node
+from orchestrator.planning.outlook import learnt, outlook, outlook_text
+from orchestrator.running.events import NodeDone, NodeStarted
+from orchestrator.running.resources import Packing, Resources, pack
 from orchestrator.spec import read
+from orchestrator.storage import index
 from orchestrator.store import Outcome, Store
-from orchestrator.tally import Tally
+from orchestrator.terminal.tally import Tally
 
 TRAIN = """
 name: costs

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from orchestrator import frontier as frontier_module
-from orchestrator.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped
 from orchestrator.frontier import ATTEMPTS, Arrays, Frontier
-from orchestrator.leases import Leases
-from orchestrator.needs import needed
-from orchestrator.node import InputRef, Node
 from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.needs import needed
+from orchestrator.planning.node import InputRef, Node
+from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped
+from orchestrator.storage.leases import Leases
 from orchestrator.store import Failure, Outcome, Store
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from orchestrator import record
-from orchestrator.adaptive import Seeds
-from orchestrator.check import read_checked
 from orchestrator.errors import SpecError, SweepError
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
+from orchestrator.planning.adaptive import Seeds
 from orchestrator.store import Failure, Outcome
+from orchestrator.sweepfile.check import read_checked
 from orchestrator.tables import table
 from workloads.measure import MeasureConfig, resolve
 from workloads.measures.registry import MEASURES, measure

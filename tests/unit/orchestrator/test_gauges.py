@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from orchestrator import gauges
-from orchestrator.events import NodeSampled
-from orchestrator.gauges import Gauges
+from orchestrator.running import gauges
+from orchestrator.running.events import NodeSampled
+from orchestrator.running.gauges import Gauges
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 from pydantic import Field
 
-from orchestrator.keys import digest, identity, node_identity
+from orchestrator.planning.keys import digest, identity, node_identity
 from workloads.contract import Config, DatasetConfig, Result, Workload, load_workload
 
 HERE = Path()

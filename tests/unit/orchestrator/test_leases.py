@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import leases as leases_module
-from orchestrator.leases import Driver, Leases
+from orchestrator.storage import leases as leases_module
+from orchestrator.storage.leases import Driver, Leases
 from orchestrator.store import Store
 
 
@@ -58,7 +58,7 @@ def test_leases_are_given_back_at_the_end(store: Store):
 
 def test_lease_of_a_killed_process_is_void_at_once(store: Store):
     script = (
-        "import os, signal; from orchestrator.leases import Leases; from orchestrator.store import Store\n"
+        "import os, signal; from orchestrator.storage.leases import Leases; from orchestrator.store import Store\n"
         f"leases = Leases(Store.at({str(store.root)!r})).__enter__()\n"
         "assert leases.claim('ab'); os.kill(os.getpid(), signal.SIGKILL)"
     )

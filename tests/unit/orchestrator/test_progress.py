@@ -15,13 +15,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
-from orchestrator.node import Node
 from orchestrator.plan import Plan, PlannedTrial
+from orchestrator.planning.node import Node
 from orchestrator.progress import Progress, frame, progress_line
+from orchestrator.running.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
 from orchestrator.space import Trial
 from orchestrator.store import Failure, Outcome
-from orchestrator.tally import Left, Tally
+from orchestrator.terminal.tally import Left, Tally
 
 T = 1000.0
 

@@ -13,13 +13,14 @@ import pandas
 import pyarrow
 import pytest
 
-from orchestrator import levels, record
+from orchestrator import record
 from orchestrator.errors import NotFound, StoreError
 from orchestrator.plan import Node, Plan, PlannedTrial
+from orchestrator.results import levels
 from orchestrator.space import Trial
 from orchestrator.spec import Axis, Level, SweepSpec
 from orchestrator.store import Failure, Outcome
-from orchestrator.yamlfile import Document
+from orchestrator.sweepfile.yamlfile import Document
 
 
 def spec(axes: Mapping[str, list[Any]]) -> SweepSpec:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import resources
-from orchestrator.resources import Packing, Resources, cgroup_limits, pack, usable_cores
+from orchestrator.running import resources
+from orchestrator.running.resources import Packing, Resources, cgroup_limits, pack, usable_cores
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.axes import Level
-from orchestrator.comparisons import ClaimSpec, Compare, TableSpec
 from orchestrator.errors import SpecError
 from orchestrator.spec import SweepSpec, parse_set, read
+from orchestrator.sweepfile.axes import Level
+from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, TableSpec
 
 GOOD = """\
 name: sweep-1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import index
 from orchestrator.errors import StoreError
+from orchestrator.storage import index
 from orchestrator.store import Damaged, Failure, Outcome, Store, from_json, to_json, write_atomically
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import writing
-from orchestrator.writing import NotWritable, write_atomically
+from orchestrator.storage import writing
+from orchestrator.storage.writing import NotWritable, write_atomically
 
 
 @pytest.mark.parametrize(

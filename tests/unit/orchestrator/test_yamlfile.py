@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import SpecError, Where
-from orchestrator.yamlfile import load, parse_value
-from orchestrator.yamltree import MAX_NODES
+from orchestrator.sweepfile.yamlfile import load, parse_value
+from orchestrator.sweepfile.yamltree import MAX_NODES
 
 
 def written(folder: Path, text: str | bytes) -> Path:

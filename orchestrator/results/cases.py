@@ -1,0 +1,192 @@
+"""Records -> the cases of a claim: for every combination of levels the values that it is judged by."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pyarrow
+import pyarrow.compute
+
+from orchestrator.errors import allowed
+from orchestrator.record import AXIS, METRIC, axis_names, metric_names
+from orchestrator.results.evidence import Bound, Case, levels_text
+from orchestrator.results.levels import is_level, level_text, short_names
+from orchestrator.store import Scalar
+from orchestrator.sweepfile.axes import SEED
+
+if TYPE_CHECKING:
+    from orchestrator.spec import ClaimSpec
+
+
+class Undecidable(Exception):
+    """The records lack what the claim speaks of."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial as a claim sees it."""
+
+    levels: Mapping[str, Scalar]
+    value: float | None
+    status: str
+
+    @property
+    def seed(self) -> Scalar:
+        return self.levels.get(SEED)
+
+    @property
+    def usable(self) -> float | None:
+        """Its value; a metric stands for itself even where another one failed; what diverged measured no network."""
+        return (
+            self.value if self.status != "diverged" and self.value is not None and math.isfinite(self.value) else None
+        )
+
+    @property
+    def fate(self) -> str:
+        """Why it is not usable."""
+        if self.value is not None and self.status != "diverged":
+            return "not finite"
+        return "missing" if self.status == "done" else self.status
+
+
+def axis_of(claim: ClaimSpec) -> str | None:
+    """The axis that a claim compares along; None for a bound on the metric itself."""
+    if claim.compare:
+        return claim.compare.axis
+    return claim.order.axis if claim.order else claim.increasing or claim.decreasing
+
+
+def bound_of(claim: ClaimSpec) -> Bound:
+    """What the metric, or each difference, must be."""
+    if claim.decreasing:
+        return Bound(high=0.0, strict=True)
+    if claim.within is not None:
+        return Bound(-claim.within, claim.within)
+    if claim.at_least is None and claim.at_most is None:
+        return Bound(low=0.0, strict=True)
+    low, high = claim.at_least, claim.at_most
+    return Bound(-math.inf if low is None else low, math.inf if high is None else high)
+
+
+def cases(claim: ClaimSpec, records: pyarrow.Table) -> list[Case]:
+    """The cases of a claim; it holds if it holds in all of them, or in those that `for_most` asks for.
+
+    Raises:
+        Undecidable: the records lack what the claim speaks of.
+    """
+    found = list(_cases(claim, _trials(claim, records)))
+    if not found:
+        raise Undecidable("no combination of levels has what the claim compares")
+    return found
+
+
+def _trials(claim: ClaimSpec, records: pyarrow.Table) -> list[Trial]:
+    """The trials that the claim speaks of, with its metric."""
+    axes, metrics = axis_names(records), metric_names(records)
+    most = claim.for_most and claim.for_most.axis
+    for axis in [*claim.where, *claim.for_all, *filter(None, [axis_of(claim), most])]:
+        if axis not in axes:
+            raise Undecidable(f"the records have no axis {axis!r}; {allowed(axis, axes)}")
+    if claim.metric not in metrics:
+        raise Undecidable(f"no trial reports {claim.metric!r}; {allowed(claim.metric, metrics)}")
+    chosen = records.select([*(f"{AXIS}{axis}" for axis in axes), f"{METRIC}{claim.metric}", "status"])
+    for axis, wanted in claim.where.items():
+        labels = wanted if isinstance(wanted, tuple | list) else (wanted,)
+        levels = records[f"{AXIS}{axis}"].unique().to_pylist()
+        require(axis, labels, levels)
+        kept = [level for level in levels if any(is_level(level, label) for label in labels)]
+        chosen = chosen.filter(pyarrow.compute.field(f"{AXIS}{axis}").isin(kept))
+    if not chosen.num_rows:
+        raise Undecidable("no trial has all the levels of `where`")
+    *columns, values, status = (column.to_pylist() for column in chosen.columns)
+    levels = (dict(zip(axes, row, strict=True)) for row in zip(*columns, strict=True)) if axes else ({} for _ in values)
+    return [Trial(*parts) for parts in zip(levels, values, status, strict=True)]
+
+
+def require(axis: str, wanted: Sequence[Scalar], present: Sequence[Scalar]) -> None:
+    """Refuse levels that no trial has."""
+    for label in wanted:
+        if not any(is_level(level, label) for level in present):
+            texts = [level_text(level) for level in present]
+            raise Undecidable(f"no trial has {axis} = {level_text(label)}; {allowed(level_text(label), texts)}")
+
+
+def _cases(claim: ClaimSpec, trials: Sequence[Trial]) -> Iterator[Case]:
+    bound, along, median = bound_of(claim), axis_of(claim), claim.statistic == "median"
+    steps = _steps(claim, along, [trial.levels[along] for trial in trials]) if along else []
+    for label, group in _combinations(trials, along):
+        if along is None:
+            kept, dropped = _split([(trial,) for trial in group])
+            yield Case(label, (kept[0],), dropped, bound, "values", _scale(kept), group[0].levels, median)
+        for low, high in steps:
+            below = [trial for trial in group if is_level(trial.levels[along or ""], low)]
+            above = [trial for trial in group if is_level(trial.levels[along or ""], high)]
+            if not below or not above:
+                continue
+            step = "" if claim.compare else f"{level_text(low)} → {level_text(high)}"
+            yield _comparison(" ".join(filter(None, [step, label])), above, below, bound, median)
+
+
+def _steps(claim: ClaimSpec, along: str, column: Sequence[Scalar]) -> list[tuple[Scalar, Scalar]]:
+    """The pairs of levels, low and high, whose differences must all lie in the bound."""
+    levels = list(dict.fromkeys(column))
+    if claim.compare:
+        require(along, (claim.compare.high, claim.compare.low), levels)
+        return [(claim.compare.low, claim.compare.high)]
+    if claim.order:
+        require(along, claim.order.levels, levels)
+        return list(pairwise(claim.order.levels))
+    numbers = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool)]
+    ordered: Sequence[Any] = sorted(numbers) if len(numbers) == len(levels) else levels
+    if len(ordered) < 2:
+        raise Undecidable(f"{along} has the one level {level_text(ordered[0])}: nothing to order")
+    return list(pairwise(ordered))
+
+
+def _combinations(trials: Sequence[Trial], along: str | None) -> list[tuple[str, list[Trial]]]:
+    """The trials by the levels of all axes but the seed and the one compared, labelled by those that vary."""
+    axes = [axis for axis in trials[0].levels if axis not in (SEED, along)]
+    varying = [axis for axis in axes if len({trial.levels[axis] for trial in trials}) > 1]
+    short = short_names(trials[0].levels)
+    groups: dict[tuple[Scalar, ...], list[Trial]] = {}
+    for trial in trials:
+        groups.setdefault(tuple(trial.levels[axis] for axis in varying), []).append(trial)
+    return [(levels_text(group[0].levels, varying, short), group) for group in groups.values()]
+
+
+def _comparison(label: str, above: Sequence[Trial], below: Sequence[Trial], bound: Bound, median: bool) -> Case:
+    """Differences by seed where the two levels share seeds; both samples where they share at most one of several."""
+    first, second = ({trial.seed: trial for trial in side} for side in (above, below))
+    shared = [seed for seed in first if seed in second]
+    levels = above[0].levels
+    if len(shared) > 1 or len(first) == len(second) == len(shared):
+        kept, dropped = _split([(first[seed], second[seed]) for seed in shared])
+        differences = [high - low for high, low in zip(*kept, strict=True)]
+        return Case(label, (differences,), dropped, bound, "pairs", _scale(kept), levels, median)
+    (high, lost), (low, also) = (_split([(trial,) for trial in side.values()]) for side in (first, second))
+    samples = (high[0], low[0])
+    return Case(label, samples, lost + also, bound, "samples", _scale(samples), levels, median)
+
+
+def _split(rows: Sequence[tuple[Trial, ...]]) -> tuple[list[list[float]], Counter[str]]:
+    """The values, by place in the row, of those rows that are usable as a whole; and why the others are not."""
+    kept: list[list[float]] = [[] for _ in rows[0]]
+    dropped: Counter[str] = Counter()
+    for row in rows:
+        values = [trial.usable for trial in row]
+        lost = next((trial for trial, value in zip(row, values, strict=True) if value is None), None)
+        if lost is not None:
+            dropped[lost.fate] += 1
+            continue
+        for place, value in enumerate(values):
+            kept[place].append(value or 0.0)
+    return kept, dropped
+
+
+def _scale(samples: Sequence[Sequence[float]]) -> float:
+    return max((abs(value) for sample in samples for value in sample), default=0.0)

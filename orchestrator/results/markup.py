@@ -1,0 +1,104 @@
+"""Tables as LaTeX (booktabs) and HTML: fragments that stand as they are, with every text escaped."""
+
+from __future__ import annotations
+
+import html as html_escapes
+import re
+import unicodedata
+from typing import TYPE_CHECKING
+
+from orchestrator.results.layout import spans, without_repeats
+
+if TYPE_CHECKING:
+    from orchestrator.results.layout import Grid
+
+_TEX = {
+    "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''", "[": "{[}",
+    "]": "{]}", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "²": "$^2$", "µ": r"$\mu$", "−": "$-$",
+    "–": "--", "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "∞": r"$\infty$", "→": r"$\to$",
+}  # fmt: skip
+_LATIN_LOOKS = {"OMICRON": "o"}
+
+
+def escape_latex(text: str) -> str:
+    r"""Text as pdflatex prints it; minus signs before numbers are minus signs, Greek letters are those of mathematics.
+
+    Example:
+        >>> escape_latex("50% of a_b & μ² = -3")
+        '50\\% of a\\_b \\& $\\mu$$^2$ = $-$3'
+    """
+    flat = re.sub(r"(?<![\w.-])-(?=\d)", "−", " ".join(text.split()))
+    return "".join(_TEX.get(letter) or _greek(letter) or letter for letter in flat)
+
+
+def _greek(letter: str) -> str | None:
+    found = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", unicodedata.name(letter, ""))
+    if not found:
+        return None
+    size, name = found.groups()
+    name = {"LAMDA": "LAMBDA"}.get(name, name)
+    if size == "SMALL":
+        return f"${_LATIN_LOOKS.get(name) or chr(92) + name.lower()}$"
+    has_own = name in {"GAMMA", "DELTA", "THETA", "LAMBDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
+    return f"$\\{name.capitalize()}$" if has_own else f"$\\mathrm{{{_LATIN_CAPITALS.get(name, name[0])}}}$"
+
+
+_LATIN_CAPITALS = {"ETA": "H", "RHO": "P", "CHI": "X", "NU": "N"}
+
+
+def latex(grid: Grid) -> str:
+    """A `table` environment; needs \\usepackage{booktabs}."""
+    stub, depth = len(grid.stub), len(grid.header[0]) if grid.header else 0
+    lines = [
+        "% needs \\usepackage{booktabs}", "\\begin{table}", "\\centering", f"\\caption{{{escape_latex(grid.caption)}}}",
+        f"\\begin{{tabular}}{{{'l' * stub}{'r' * len(grid.header)}}}", "\\toprule",
+    ]  # fmt: skip
+    for level in range(depth):
+        innermost = level == depth - 1
+        cells = [escape_latex(name) if innermost else "" for name in grid.stub]
+        found = list(spans(grid.header, level))
+        cells += [f"\\multicolumn{{{n}}}{{{'r' if n == 1 else 'c'}}}{{{escape_latex(title)}}}" for _, n, title in found]
+        lines.append(" & ".join(cells) + r" \\")
+        if not innermost:
+            rules = [f"\\cmidrule(lr){{{stub + i + 1}-{stub + i + n}}}" for i, n, _ in found if n > 1]
+            lines += [" ".join(rules)] if rules else []
+    lines.append("\\midrule")
+    for labels, row in zip(without_repeats(grid.labels), grid.body, strict=True):
+        cells = [escape_latex(label) for label in labels]
+        cells += [
+            escape_latex(text) + (f"\\textsuperscript{{{escape_latex(mark)}}}" if mark else "") for text, mark in row
+        ]
+        lines.append(" & ".join(cells) + r" \\")
+    lines += ["\\bottomrule", "\\end{tabular}"]
+    if grid.notes:
+        notes = " ".join(escape_latex(f"{mark} {note}".strip().rstrip(".") + ".") for mark, note in grid.notes)
+        lines.append(f"\n\\smallskip\n{{\\footnotesize {notes}\\par}}")
+    return "\n".join([*lines, "\\end{table}"]) + "\n"
+
+
+def html(grid: Grid) -> str:
+    """A `<table>` with caption, scoped headers and its notes in the foot; no style, no script."""
+    stub, depth = len(grid.stub), len(grid.header[0]) if grid.header else 0
+    lines = ["<table>", f"<caption>{_html(grid.caption)}</caption>", "<thead>"]
+    for level in range(depth):
+        names = [f'<th scope="col" rowspan="{depth}">{_html(name)}</th>' for name in grid.stub] if level == 0 else []
+        groups = [
+            f'<th scope="{"col" if n == 1 else "colgroup"}" colspan="{n}">{_html(title)}</th>'
+            for _, n, title in spans(grid.header, level)
+        ]
+        lines.append(f"<tr>{''.join(names + groups)}</tr>")
+    lines += ["</thead>", "<tbody>"]
+    for labels, row in zip(grid.labels, grid.body, strict=True):
+        heads = [f'<th scope="row">{_html(label)}</th>' for label in labels]
+        cells = [f"<td>{_html(text)}{f'<sup>{_html(mark)}</sup>' if mark else ''}</td>" for text, mark in row]
+        lines.append(f"<tr>{''.join(heads + cells)}</tr>")
+    lines.append("</tbody>")
+    if grid.notes:
+        notes = "<br>".join(_html(f"{mark} {note}".strip()) for mark, note in grid.notes)
+        lines.append(f'<tfoot><tr><td colspan="{stub + len(grid.header)}">{notes}</td></tr></tfoot>')
+    return "\n".join([*lines, "</table>"]) + "\n"
+
+
+def _html(text: str) -> str:
+    return html_escapes.escape(text)

@@ -1,0 +1,135 @@
+"""Numbers as a paper prints them: accuracies in percent with two decimals, others to their uncertainty's digits."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchestrator.results.published import Published
+    from orchestrator.tables import Cell
+
+NOTHING = "–"
+SENTENCES = {
+    "mean_std": "mean ± sample standard deviation",
+    "mean_se": "mean ± standard error",
+    "mean_ci": "mean ± half width of the 95 % t interval",
+    "mean_min_max": "mean [minimum, maximum]",
+    "median_iqr": "median [lower quartile, upper quartile]",
+}
+BOUNDED = frozenset({"mean_min_max", "median_iqr"})
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric is a fraction of 1 that papers print in percent: accuracies."""
+    return metric.endswith("accuracy")
+
+
+def metric_label(metric: str) -> str:
+    """A metric as a header names it.
+
+    Example:
+        >>> metric_label("test_accuracy")
+        'test_accuracy (%)'
+    """
+    return f"{metric} (%)" if is_fraction(metric) else metric
+
+
+def plus_minus(center: float, spread: float | None, metric: str) -> str:
+    """A value with its spread.
+
+    Example:
+        >>> plus_minus(0.95316, 0.00104, "test_accuracy"), plus_minus(19.2114, 0.3456, "norm")
+        ('95.32 ± 0.10', '19.21 ± 0.35')
+        >>> plus_minus(1.2345e-7, 2e-9, "loss"), plus_minus(5.0, None, "rank"), plus_minus(0.123456, 0.0, "loss")
+        ('(1.235 ± 0.020)e-7', '5', '0.1235 ± 0')
+    """
+    if spread is None:
+        return _alone(center, metric)
+    if spread == 0 and not is_fraction(metric):
+        return f"{_alone(center, metric)} ± 0"
+    if not is_fraction(metric) and spread < 1e-8 * abs(center):
+        return f"{_alone(center, metric)} ± {spread:.1e}"
+    (first, second), exponent = _to_uncertainty([center, spread], spread, metric)
+    return f"({first} ± {second}){exponent}" if exponent else f"{first} ± {second}"
+
+
+def with_bounds(center: float, low: float, high: float, metric: str) -> str:
+    """A value with two bounds.
+
+    Example:
+        >>> with_bounds(0.5, 0.25, 0.75, "accuracy"), with_bounds(2.0, 1.0, 5.0, "norm")
+        ('50.00 [25.00, 75.00]', '2.0 [1.0, 5.0]')
+    """
+    if low == high and not is_fraction(metric):
+        return f"{_alone(center, metric)} [{_alone(low, metric)}, {_alone(high, metric)}]"
+    texts, exponent = _to_uncertainty([center, low, high], (high - low) / 2, metric)
+    return "{} [{}, {}]".format(*(f"{text}{exponent}" for text in texts))
+
+
+def cell_text(cell: Cell, statistic: str, metric: str) -> str:
+    """What a cell shows, without its footnote; bounds only where two values are behind them."""
+    if cell.mean is None:
+        return NOTHING
+    if statistic in BOUNDED and cell.n > 1 and cell.low is not None and cell.high is not None:
+        return with_bounds(cell.mean, cell.low, cell.high, metric)
+    return plus_minus(cell.mean, cell.spread, metric)
+
+
+def published_text(paper: Published, metric: str) -> str:
+    """The published value, and ours minus it in standard errors where that is known."""
+    text = plus_minus(paper.value, paper.spread, metric)
+    return text if paper.difference is None else f"{text} ({paper.difference:+.1f} s.e.)"
+
+
+def _alone(value: float, metric: str) -> str:
+    """A number without uncertainty: whole numbers as they are, others to four digits."""
+    if is_fraction(metric):
+        return f"{100 * value:.2f}"
+    if value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    size = math.floor(math.log10(abs(value)))
+    if not -4 <= size < 6:
+        mantissa, _, exponent = f"{value:.3e}".partition("e")
+        return f"{mantissa}e{int(exponent)}"
+    return f"{value:.{max(0, 3 - size)}f}"
+
+
+def _to_uncertainty(values: list[float], uncertainty: float, metric: str) -> tuple[list[str], str]:
+    """The values with as many decimals as two digits of the uncertainty take, and their common exponent ("" for 0)."""
+    if is_fraction(metric):
+        return [f"{100 * value:.2f}" for value in values], ""
+    size = math.floor(math.log10(max(abs(value) for value in values)))
+    exponent = 0 if -4 <= size < 6 else size
+    scaled = [value / 10.0**exponent for value in values]
+    rounded = float(f"{uncertainty / 10.0**exponent:.1e}")
+    decimals = max(0, 1 - math.floor(math.log10(rounded)))
+    return [f"{value:.{decimals}f}" for value in scaled], f"e{exponent}" if exponent else ""
+
+
+def value_text(value: float, metric: str, difference: bool) -> str:
+    """A bound or an estimate with its unit: accuracies in percent, their differences in points.
+
+    Example:
+        >>> value_text(0.15, "test_accuracy", difference=True), value_text(0.9, "test_accuracy", difference=False)
+        ('15.00 points', '90.00 %')
+    """
+    return _alone(value, metric) + _unit(metric, difference)
+
+
+def interval_text(center: float, low: float | None, high: float | None, metric: str, difference: bool) -> str:
+    """An estimate, with its interval where there is one.
+
+    Example:
+        >>> interval_text(0.1725, 0.158, 0.187, "test_accuracy", True)
+        '17.25 [15.80, 18.70] points'
+    """
+    if low is None or high is None:
+        return value_text(center, metric, difference)
+    return with_bounds(center, low, high, metric) + _unit(metric, difference)
+
+
+def _unit(metric: str, difference: bool) -> str:
+    if not is_fraction(metric):
+        return ""
+    return " points" if difference else " %"

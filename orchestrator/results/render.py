@@ -1,0 +1,199 @@
+"""A table in each of the formats that a terminal, a paper or a program reads; equal tables give equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import SweepError, allowed
+from orchestrator.results.layout import Grid, lay_out, spans, without_repeats
+from orchestrator.tables import to_arrow
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Table
+
+FORMATS = ("text", "markdown", "csv", "json", "latex", "html")
+WIDTH = 100
+GAP = 2
+
+
+def render(table: Table, format: str = "text", width: int = WIDTH) -> str:
+    """The table as text that ends with one newline; `width` in terminal cells bounds the format `text` only.
+
+    Raises:
+        SweepError: no such format.
+    """
+    from orchestrator.results import markup
+
+    if format == "csv":
+        return to_csv(table)
+    if format == "json":
+        return to_json(table)
+    formats = {"text": lambda grid: text(grid, width), "markdown": markdown, "latex": markup.latex, "html": markup.html}
+    if format not in formats:
+        raise SweepError(f"format {format!r}; {allowed(format, FORMATS)}; parquet is written by `tables.to_arrow`")
+    return formats[format](lay_out(table))
+
+
+def to_csv(table: Table) -> str:
+    """One line per cell, at full precision: reading a number back gives the same float."""
+    long = to_arrow(table)
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    writer.writerow(long.column_names)
+    writer.writerows(_csv_row(row) for row in long.to_pylist())
+    return sink.getvalue()
+
+
+def _csv_row(row: dict[str, Any]) -> list[Any]:
+    return [str(value).lower() if isinstance(value, bool) else value for value in row.values()]
+
+
+def to_json(table: Table) -> str:
+    """The cells as objects, with what a reader must know about the whole; strict JSON."""
+    grid = lay_out(table)
+    value = {
+        "name": table.name,
+        "title": table.title,
+        "caption": grid.caption,
+        "statistic": table.statistic,
+        "rows": table.rows,
+        "columns": table.columns,
+        "values": table.values,
+        "pooled": dict(table.pooled),
+        "notes": table.notes,
+        "cells": to_arrow(table).to_pylist(),
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def markdown(grid: Grid) -> str:
+    """A GitHub table; header levels are joined by " / "."""
+    header = [*grid.stub, *(" / ".join(texts) for texts in grid.header)]
+    rows = [
+        [*labels, *("".join(entry) for entry in entries)]
+        for labels, entries in zip(grid.labels, grid.body, strict=True)
+    ]
+    rule = [":--"] * len(grid.stub) + ["--:"] * len(grid.header)
+    lines = [_pipes(map(_escape_markdown, header)), _pipes(rule), *(_pipes(map(_escape_markdown, row)) for row in rows)]
+    notes = "".join(f"\n{_escape_markdown(f'{mark} {note}'.strip())}\n" for mark, note in grid.notes)
+    return f"{_escape_markdown(grid.caption)}\n\n" + "\n".join(lines) + "\n" + notes
+
+
+def _pipes(texts: Any) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _escape_markdown(text: str) -> str:
+    return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
+
+
+def text(grid: Grid, width: int = WIDTH) -> str:
+    """For terminals: aligned columns, in several blocks one below the other where they are wider than `width`."""
+    lines = textwrap.wrap(grid.caption, width)
+    for start, stop in _blocks(grid, width):
+        lines += ["", *_block(grid, start, stop)]
+    for mark, note in grid.notes:
+        lines += textwrap.wrap(f"{mark} {note}".strip(), width, subsequent_indent=" " * (len(mark) + 1 if mark else 0))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def cells_wide(text: str) -> int:
+    """How many terminal cells a text takes: two for wide letters, none for combining ones.
+
+    Example:
+        >>> cells_wide("95 ± 1"), cells_wide("学習"), cells_wide("e\\u0301")
+        (6, 4, 1)
+    """
+    return sum(
+        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
+        for letter in text
+    )
+
+
+def _pad(text: str, width: int, side: str) -> str:
+    room = max(0, width - cells_wide(text))
+    left = {"left": 0, "right": room, "center": room // 2}[side]
+    return " " * left + text + " " * (room - left)
+
+
+def _label_widths(grid: Grid) -> list[int]:
+    columns = zip(grid.stub, *grid.labels, strict=True)
+    return [max(cells_wide(text) for text in column) for column in columns]
+
+
+def _body_widths(grid: Grid, start: int, stop: int) -> list[int]:
+    """Widths of columns start..stop: of their cells with room for the marks, and of the headers that span them."""
+    widths = [
+        max(cells_wide(text) + _mark_width(grid, index) for text, _ in (row[index] for row in grid.body))
+        if grid.body
+        else 0
+        for index in range(start, stop)
+    ]
+    header = grid.header[start:stop]
+    for level in reversed(range(len(header[0]) if header else 0)):
+        for first, count, title in spans(header, level):
+            room = sum(widths[first : first + count]) + GAP * (count - 1)
+            widths[first + count - 1] += max(0, cells_wide(title) - room)
+    return widths
+
+
+def _mark_width(grid: Grid, index: int) -> int:
+    return max((len(row[index][1]) for row in grid.body), default=0)
+
+
+def _blocks(grid: Grid, width: int) -> list[tuple[int, int]]:
+    """Ranges of columns that fit beside the row labels; split between outermost groups where that is possible."""
+    labels = sum(_label_widths(grid)) + GAP * len(grid.stub)
+
+    def fits(start: int, stop: int) -> bool:
+        return labels + sum(_body_widths(grid, start, stop)) + GAP * (stop - start - 1) <= width
+
+    pieces: list[tuple[int, int]] = []
+    for first, count, _ in spans(grid.header, 0):
+        whole = fits(first, first + count)
+        pieces += [(first, first + count)] if whole else [(index, index + 1) for index in range(first, first + count)]
+    blocks: list[tuple[int, int]] = []
+    for start, stop in pieces:
+        if blocks and fits(blocks[-1][0], stop):
+            blocks[-1] = (blocks[-1][0], stop)
+        else:
+            blocks.append((start, stop))
+    return blocks
+
+
+def _block(grid: Grid, start: int, stop: int) -> list[str]:
+    label_widths, widths, gap = _label_widths(grid), _body_widths(grid, start, stop), " " * GAP
+    header = grid.header[start:stop]
+    total = sum(label_widths) + sum(widths) + GAP * (len(label_widths) + len(widths) - 1)
+    lines = ["─" * total]
+    for level in range(len(header[0])):
+        innermost = level == len(header[0]) - 1
+        stub = [
+            _pad(name if innermost else "", width, "left") for name, width in zip(grid.stub, label_widths, strict=True)
+        ]
+        found = [(sum(widths[i : i + n]) + GAP * (n - 1), n, title) for i, n, title in spans(header, level)]
+        lines.append(
+            gap.join([*stub, *(_pad(title, room, "right" if n == 1 else "center") for room, n, title in found)])
+        )
+        if not innermost and any(n > 1 for _, n, _ in found):
+            blank = [" " * width for width in label_widths]
+            lines.append(gap.join([*blank, *(("─" if n > 1 else " ") * room for room, n, _ in found)]))
+    lines.append("─" * total)
+    for labels, row in zip(without_repeats(grid.labels), grid.body, strict=True):
+        stub = [_pad(label, width, "left") for label, width in zip(labels, label_widths, strict=True)]
+        lines.append(gap.join([*stub, *_cells(grid, row[start:stop], start, widths)]))
+    return [*lines, "─" * total]
+
+
+def _cells(grid: Grid, row: Sequence[tuple[str, str]], start: int, widths: Sequence[int]) -> list[str]:
+    return [
+        _pad(text + mark.ljust(_mark_width(grid, start + index)), widths[index], "right")
+        for index, (text, mark) in enumerate(row)
+    ]

@@ -1,0 +1,81 @@
+"""What the store keeps of a finished node, as MLflow shall show it: its curves, its files, when it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.store import Damaged, Outcome, Store
+from orchestrator.to_mlflow.naming import milliseconds, mlflow_name
+
+if TYPE_CHECKING:
+    import pyarrow
+
+ARTIFACTS = "artifacts/"  # what a workload logged through its context, in the node's folder
+HISTORY = "history.parquet"
+ARRAYS = "arrays.npz"
+WHERE = {"host": "sweep.host", "device": "sweep.device", "gpu": "sweep.gpu"}
+POINTS = 1000  # a line of the spool has at most so many
+
+
+def finished(outcome: Outcome, default: float) -> float:
+    """When the node ended, in unix seconds: said again by a later run, it is the same point."""
+    time = outcome.meta.get("finished")
+    return float(time) if isinstance(time, int | float) else default
+
+
+def started(outcome: Outcome, default: float) -> float:
+    """When the node began, in unix seconds."""
+    time = outcome.meta.get("started")
+    return float(time) if isinstance(time, int | float) else default
+
+
+def where(outcomes: Iterable[Outcome]) -> dict[str, str]:
+    """Where nodes were computed, as tags: hosts, devices, GPUs."""
+    found: dict[str, dict[str, None]] = {}
+    for outcome in outcomes:
+        for name, tag in WHERE.items():
+            if value := outcome.meta.get(name):
+                found.setdefault(tag, {})[str(value)] = None
+    return {tag: ", ".join(sorted(values)) for tag, values in found.items()}
+
+
+def curves(store: Store, outcome: Outcome, stage: str) -> Iterator[list[list[Any]]]:
+    """What the node logged, as [name, value, time, step], in pieces. When is not kept: spread over its run."""
+    if HISTORY not in outcome.files:
+        return
+    try:
+        table = store.history(outcome)
+    except Damaged:  # the run that finds it computes the node again
+        return
+    if table is None:
+        return
+    end = finished(outcome, 0.0)
+    start = min(started(outcome, end), end)
+    points = list(_points(table, stage, start, end))
+    for first in range(0, len(points), POINTS):
+        yield points[first : first + POINTS]
+
+
+def _points(table: pyarrow.Table, stage: str, start: float, end: float) -> Iterator[list[Any]]:
+    steps = table["step"].to_pylist()
+    names = [name for name in table.column_names if name != "step"]
+    columns = [(mlflow_name(f"{stage}/{name}"), table[name].to_pylist()) for name in names]
+    for row, step in enumerate(steps):
+        time = milliseconds(start + (end - start) * (row + 1) / len(steps))
+        yield from ([name, values[row], time, step] for name, values in columns if values[row] is not None)
+
+
+def files(store: Store, outcome: Outcome, label: str) -> dict[str, str]:
+    """Where the arrays and the artifacts of a node lie, by the name under which a run shows them."""
+    folder = store.node_folder(outcome.key)
+    return {
+        f"{label}/{name.removeprefix(ARTIFACTS)}": str(folder / name)
+        for name in outcome.files
+        if name == ARRAYS or name.startswith(ARTIFACTS)
+    }
+
+
+def history_file(store: Store, outcome: Outcome) -> str | None:
+    """Where the curves of a node lie."""
+    return str(store.node_folder(outcome.key) / HISTORY) if HISTORY in outcome.files else None
