@@ -32,7 +32,7 @@ from orchestrator.running.stopping import Interrupted, Leaving
 from orchestrator.storage import calibration
 from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Damaged, Failure, Outcome, Scalar, Store
-from workloads.contract import SHIPPED, Ended, Hardware, Job, Result, load_workload
+from workloads.contract import Ended, Hardware, Job, Result, load_workload
 
 Running = dict[int, tuple[Node, RunContext]]  # by the identity of the context
 BATCH_SECONDS = 0.25  # outcomes without files are committed together: with the first node that ends so much later
@@ -65,8 +65,7 @@ class Executor:
             Interrupted: it was asked to leave; what could be kept of the rest is kept.
             NotWritable: the store takes nothing any more.
         """
-        if group.nodes[0].workload in SHIPPED:
-            _import_libraries()
+        _import_libraries()
         memos: dict[Hashable, Any] = {}
         self._leaving = Leaving(self.asked)
         self._flushed = time.monotonic()
@@ -242,7 +241,10 @@ class Executor:
 
 @cache
 def _import_libraries() -> None:
-    """Before any clock starts: the first node of a process does not pay for what all of them use."""
+    """Before any clock starts: the first node of a process does not pay for what all of them use.
+
+    A time limit that came in the middle of it would leave this process with a torch that cannot be imported again.
+    """
     import safetensors.torch
     import torch
 

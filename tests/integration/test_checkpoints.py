@@ -126,7 +126,8 @@ def test_dependants_are_released_while_their_parents_array_goes_on(tmp_path: Pat
     with start(spec, tmp_path / "store", "--array", "2", "--jobs", "2") as driver:
         events = read(driver)
     assert driver.returncode == 0
-    packing = events[0]["packing"]
+    assert [event["event"] for event in events[:2]] == ["sweep_planned", "sweep_started"]
+    packing = events[1]["packing"]
     assert packing.startswith("2 workers x 1 thread on ")
     assert packing.endswith("; arrays of 2")
     assert packing in (tmp_path / "store" / "sweeps" / "chains" / "run.log").read_text()

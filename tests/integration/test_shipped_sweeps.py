@@ -26,9 +26,9 @@ def test_a_shipped_sweep_is_right_at_every_scale(path: Path, scale: str, tmp_pat
 
 def test_the_seven_sweeps_of_bad_minima_share_their_trainings(tmp_path: Path):
     assert len(BAD_MINIMA) == 7
-    plans = {path.stem: plan(read(path), tmp_path).nodes.keys() for path in BAD_MINIMA}
-    grid = plans["fig2_fig3_curves"]
-    together = set().union(*plans.values())
-    assert sum(map(len, plans.values())) - len(together) > 1000
+    plans = {path.stem: plan(read(path), tmp_path).nodes for path in BAD_MINIMA}
+    trainings = [key for nodes in plans.values() for key, node in nodes.items() if node.workload == "train"]
+    assert len({*trainings}) <= len(trainings) / 1.9
+    grid = plans["fig2_fig3_curves"].keys()
     for name in ("table1_distances", "fig5_norms", "fig6_fgsm", "fig4_replication", "table2_heuristics"):
-        assert grid & plans[name], f"{name} shares nothing with the curves"
+        assert grid & plans[name].keys(), f"{name} shares nothing with the curves"

@@ -59,7 +59,7 @@ def _right(snapshot: Snapshot, x: Tensor, y: Tensor, epsilon: float) -> int:
     pixels = x.float() / 255
     if epsilon:
         attack = PGD(epsilon=epsilon, step=epsilon, steps=1, random_start=False, mode="eval")
-        pixels = attack.attack(pixels, lambda inside: losses(snapshot, inside, y), None)
+        pixels = attack.attack(pixels, lambda inside: log_odds(snapshot, inside, y), None)
     with torch.no_grad():
         return int((logits(snapshot, pixels).argmax(1) == y).sum().item())
 
@@ -70,8 +70,14 @@ def logits(snapshot: Snapshot, pixels: Tensor) -> Tensor:
     return snapshot.model((pixels - mean) / std)
 
 
-def losses(snapshot: Snapshot, pixels: Tensor, y: Tensor) -> Tensor:
-    """Mean cross-entropy in nats, in float64: (1,)."""
-    import torch.nn.functional as F
+def log_odds(snapshot: Snapshot, pixels: Tensor, y: Tensor) -> Tensor:
+    r"""Mean of $\log\frac{1 - p_y}{p_y} = \log \sum_{j \ne y} e^{z_j} - z_y$ of the logits z: (1,).
 
-    return F.cross_entropy(logits(snapshot, pixels).double(), y).unsqueeze(0)
+    It rises with the cross-entropy $-\log p_y$, so that both have the same direction of steepest ascent; but it has
+    a gradient also where p_y is 1 in floating point and the cross-entropy has none left.
+    """
+    import torch
+
+    z = logits(snapshot, pixels).double()
+    own = torch.nn.functional.one_hot(y, z.shape[1]).bool()
+    return (z.masked_fill(own, -torch.inf).logsumexp(1) - z[own]).mean().unsqueeze(0)

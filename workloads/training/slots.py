@@ -6,6 +6,7 @@ order and end. A slot that comes free takes the next job; when none is left the 
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections import deque
@@ -46,6 +47,8 @@ def run_jobs(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
                 yield from line.give_up(error)
             limit = max(1, line.size // 2) if memory.is_shortage(error) else 1
             waiting.extendleft(slot.job for slot in reversed(line.under_way))
+        del line
+        gc.collect()  # a step and its array refer to each other, and the next array needs their memory
 
 
 class Line:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from workloads.adversaries import PGD
 from workloads.datasets.images import Data
-from workloads.measures.robustness import fgsm_accuracy, fgsm_drop, logits, losses
+from workloads.measures.robustness import fgsm_accuracy, fgsm_drop, log_odds, logits
 from workloads.measures.snapshot import Snapshot
 
 EPSILON = 8 / 255
@@ -31,7 +31,7 @@ def test_a_linear_model_loses_epsilon_times_the_l1_norm():
     found = snapshot(weight, images, torch.ones(20, dtype=torch.int64))
     pixels = images / 255
     attack = PGD(epsilon=EPSILON, step=EPSILON, steps=1, random_start=False, mode="eval")
-    moved = attack.attack(pixels, lambda inside: losses(found, inside, found.data.test_y), None)
+    moved = attack.attack(pixels, lambda inside: log_odds(found, inside, found.data.test_y), None)
     torch.testing.assert_close(moved - pixels, (-EPSILON * weight.sign()).view(1, 1, 3, 4).expand(20, -1, -1, -1))
     fall = (logits(found, pixels) - logits(found, moved))[:, 1]
     torch.testing.assert_close(fall, torch.full((20,), EPSILON * weight.abs().sum().item() / STD[0]))
@@ -50,7 +50,7 @@ def test_accuracy_is_that_of_images_further_from_the_boundary_than_the_attack_re
 
 
 def test_a_network_that_is_sure_hides_no_gradient():
-    """Softmax is 1 in float32 here; the gradient of the loss is not 0 in float64."""
+    """Softmax is 1 here, in float64 too, and the gradient of the cross-entropy 0."""
     images = torch.full((4, 1, 1, 1), 128, dtype=torch.uint8)
     found = snapshot(torch.full((1,), 1e4), images, torch.ones(4, dtype=torch.int64))
     assert fgsm_accuracy(found, epsilon=0.0) == 1
