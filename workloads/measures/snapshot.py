@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +21,14 @@ class Snapshot:
     Attributes:
         start: Its parameters and buffers before the first step of the node that trained it, by name, on the CPU.
         data: The data to measure on; images uint8 (N, C, H, W), labels (N,).
+        memo: What several measures of it need, kept by the first.
     """
 
     model: nn.Module
     start: dict[str, Tensor]
     data: Data
     device: str
+    memo: dict[Hashable, Any] = field(default_factory=dict)
 
     @cached_property
     def parameters(self) -> dict[str, Tensor]:

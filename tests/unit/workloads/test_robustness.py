@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from workloads.adversaries import PGD
 from workloads.datasets.images import Data
-from workloads.measures.robustness import fgsm_accuracy, fgsm_drop, log_odds, logits
+from workloads.measures.robustness import fgsm_accuracy, fgsm_drop, fgsm_relative_drop, log_odds, logits
 from workloads.measures.snapshot import Snapshot
 
 EPSILON = 8 / 255
@@ -55,7 +55,7 @@ def test_a_network_that_is_sure_hides_no_gradient():
     found = snapshot(torch.full((1,), 1e4), images, torch.ones(4, dtype=torch.int64))
     assert fgsm_accuracy(found, epsilon=0.0) == 1
     assert fgsm_accuracy(found, epsilon=EPSILON) == 0
-    assert fgsm_drop(found, epsilon=EPSILON, relative=True) == 1
+    assert fgsm_relative_drop(found, epsilon=EPSILON) == 1
 
 
 def test_the_network_is_left_alone():
