@@ -13,6 +13,7 @@ from orchestrator.to_mlflow.batch import Item, Lost, Rejected, Server
 from orchestrator.to_mlflow.database import ARTIFACTS, REVISIONS, Database, relax, revision
 from orchestrator.to_mlflow.server import sqlite_path
 from orchestrator.to_mlflow.spool import Operation
+from orchestrator.to_mlflow.template import keep
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
@@ -42,6 +43,7 @@ def _make_tables(path: Path, uri: str) -> None:
     relax(connection)
     connection.close()
     SqlAlchemyStore(uri, (path.parent / ARTIFACTS).as_uri())
+    keep(path)
 
 
 class Experiment:

@@ -16,6 +16,7 @@ from orchestrator.to_mlflow.batch import Server
 from orchestrator.to_mlflow.database import REVISIONS, Database, revision
 from orchestrator.to_mlflow.sender import send
 from orchestrator.to_mlflow.server import ENVIRONMENT, lost_database, sqlite_path
+from orchestrator.to_mlflow.template import unpack
 
 
 def start(spool: Path, take: str, uri: str, ledger: Path, *options: str) -> subprocess.Popen[bytes]:
@@ -40,6 +41,8 @@ def _connector(uri: str) -> Callable[[str], Server]:
     path = sqlite_path(uri)
 
     def connect(experiment: str) -> Server:
+        if path is not None:
+            unpack(path)
         if path is not None and revision(path) in REVISIONS:
             return Database(path, experiment)
         from orchestrator.to_mlflow.experiment import connect as connect_by_client  # loads MLflow, which takes seconds

@@ -7,11 +7,13 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from orchestrator.to_mlflow import template
 from orchestrator.to_mlflow.batch import Lost, Server
 from orchestrator.to_mlflow.database import REVISIONS, Database, revision
 from orchestrator.to_mlflow.experiment import Experiment, connect
@@ -157,3 +159,31 @@ def test_a_run_that_was_deleted_is_lost(tmp_path: Path, tables: Path) -> None:
     with pytest.raises(Lost):
         database.resume(run, FIRST[2], None, running=True)
     assert "a" not in database.runs()
+
+
+def test_the_next_store_copies_the_empty_file_that_the_first_one_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    first, second = tmp_path / "first" / "mlflow.db", tmp_path / "a second" / "mlflow.db"
+    template.unpack(second)
+    assert not second.exists(), "nothing is kept yet"
+    connect(f"sqlite:///{first}", "one")
+    template.unpack(second)
+    assert revision(second) == revision(first)
+    with closing(sqlite3.connect(second)) as connection:
+        experiments = connection.execute("SELECT name, artifact_location FROM experiments").fetchall()
+    assert experiments == [("Default", (second.parent / "mlartifacts" / "0").as_uri())]
+    assert isinstance(connect(f"sqlite:///{second}", "two"), Database)
+    before = second.read_bytes()
+    template.unpack(second)
+    assert second.read_bytes() == before, "what is there stays"
+
+
+@pytest.mark.parametrize("content", [b"", b"no database", b"SQLite format 3\0 and then not"])
+def test_a_damaged_empty_file_is_not_used(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    template.kept().parent.mkdir()
+    template.kept().write_bytes(content)
+    template.unpack(tmp_path / "store" / "mlflow.db")
+    assert not (tmp_path / "store" / "mlflow.db").exists()
