@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from workloads.contract import Real
 from workloads.datasets import Dataset
-from workloads.events.base import TimedEvent, Trainee, TrainingEvent
+from workloads.events.base import Epochs, TimedEvent, Trainee, TrainingEvent
 from workloads.events.rank import RankMax, RankMin
 from workloads.measures import MeasureEntry
 
@@ -105,6 +105,7 @@ class Record(TrainingEvent):
 
     name: Literal["record"] = "record"
     every: int = Field(default=1, gt=0, description="Epochs between measurements.")
+    at: Epochs | None = Field(default=None, description="The finished epochs to measure after, in place of every.")
     measures: tuple[MeasureEntry, ...] = Field(min_length=1, description="Names, or {name: ..., option: ...}.")
 
     @field_validator("measures")
@@ -118,9 +119,15 @@ class Record(TrainingEvent):
             raise ValueError(f"{', '.join(twice)} stands twice; one column of the history has one meaning")
         return entries
 
+    @model_validator(mode="after")
+    def _either(self) -> Record:
+        if self.at is not None and self.every != 1:
+            raise ValueError("give every or at, one of the two")
+        return self
+
     def due(self, epoch: int) -> bool:
-        """Every so many epochs."""
-        return epoch % self.every == 0
+        """Every so many epochs, or after those that are named."""
+        return epoch % self.every == 0 if self.at is None else epoch in self.at
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
         """Each measure's value under its name, on the data that is trained on now; in fp32, as measures always are."""

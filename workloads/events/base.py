@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from workloads.contract import Config, Context
 
@@ -63,18 +63,21 @@ class TrainingEvent(Config):
         """Do again, for a training taken up at `trainee.epoch`, what its weights do not show."""
 
 
+def _ascending(epochs: tuple[int, ...]) -> tuple[int, ...]:
+    if not epochs or any(later <= earlier for earlier, later in pairwise((0, *epochs))):
+        raise ValueError(f"at names epochs that ascend from at least 1; these are {list(epochs)}")
+    return epochs
+
+
+Epochs = Annotated[tuple[int, ...], AfterValidator(_ascending)]
+"""Epochs, counted from 1, in their order."""
+
+
 class TimedEvent(TrainingEvent):
     """The base of events that happen every so many epochs, or after those that are named."""
 
     every: int | None = Field(default=None, gt=0, description="Epochs between them.")
-    at: tuple[int, ...] | None = Field(default=None, description="The finished epochs after which it happens.")
-
-    @field_validator("at")
-    @classmethod
-    def _ascending(cls, at: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if at is not None and (not at or any(later <= earlier for earlier, later in pairwise((0, *at)))):
-            raise ValueError(f"at names epochs that ascend from at least 1; these are {list(at)}")
-        return at
+    at: Epochs | None = Field(default=None, description="The finished epochs after which it happens.")
 
     @model_validator(mode="after")
     def _one_of(self) -> TimedEvent:
