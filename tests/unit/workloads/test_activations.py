@@ -1,4 +1,4 @@
-"""The smallest activation and the loss with its l2 term, on networks where both can be written down."""
+"""The smallest activation, the loss with its l2 term, the mean change: on networks where they can be written down."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from workloads.datasets.images import Data
 from workloads.measures.accuracy import regularized_loss
 from workloads.measures.activations import smallest_activation
+from workloads.measures.norms import mean_change_from_start
 from workloads.measures.snapshot import Snapshot
 from workloads.models import MLP, Conv4, ResNet18
 from workloads.models.activations import PolynomialReLU
@@ -73,3 +74,15 @@ def test_the_l2_term_is_half_the_decay_times_the_squared_norm():
     assert found == pytest.approx(math.log(10) + 0.25 * 40, rel=1e-6)
     with pytest.raises(ValueError, match="at least 0"):
         regularized_loss(snapshot(network, pixels()), weight_decay=-1.0)
+
+
+def test_the_mean_change_counts_each_tensor_once():
+    network = MLP(width=8, depth=1).build((1, 8, 8), 10)
+    Zero().apply(network, 0)
+    start = {name: item.detach().clone() for name, item in network.named_parameters()}
+    with torch.no_grad():
+        dict(network.named_parameters())["1.weight"].fill_(3.0)  # 512 numbers
+        dict(network.named_parameters())["3.bias"].fill_(4.0)  # 10 numbers
+    looked_at = snapshot(network, pixels(2))
+    moved = Snapshot(looked_at.model, start, looked_at.data, "cpu")
+    assert mean_change_from_start(moved) == pytest.approx(5.0, rel=1e-6)
