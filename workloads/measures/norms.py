@@ -66,6 +66,6 @@ def distance_from_start(snapshot: Snapshot) -> float:
     convention=CONVENTION + "; not divided by the parameters' norm, though the figure calls it relative",
 )
 def mean_change_from_start(snapshot: Snapshot) -> float:
-    r"""$\big(\sum_t \frac{1}{n_t} \lVert \phi_t - \phi_{t,0} \rVert_2^2\big)^{1/2}$ over tensors $t$ of $n_t$ numbers."""
+    r"""$(\sum_t \lVert \phi_t - \phi_{t,0} \rVert_2^2 / n_t)^{1/2}$ over parameter tensors $t$ of $n_t$ numbers."""
     moved = (tensor.double() - snapshot.start[name].double() for name, tensor in snapshot.parameters.items())
     return math.sqrt(sum(difference.square().mean().item() for difference in moved))
