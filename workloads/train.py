@@ -67,7 +67,7 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _has_a_model(self) -> TrainConfig:
-        if self.model is None and not isinstance(self.start, FromStage):
+        if self.model is None and not self.start.GIVES_MODEL:
             raise ValueError("model: missing; only a stage that starts from another may leave it out")
         return self
 
@@ -86,10 +86,10 @@ class TrainConfig(Config):
 
 
 def resolve(config: TrainConfig, inputs: Mapping[str, Config]) -> TrainConfig:
-    """The config with the model of the stage it starts from.
+    """The config with the model of the stage it starts from, where it has none of its own.
 
     Raises:
-        ValueError: that stage has no model, or another one; it would start from several networks.
+        ValueError: that stage has no model, or one that the start cannot take; it would start from several networks.
     """
     if "start.0" in inputs:
         raise ValueError("over: a training starts from one network; it cannot gather several")
@@ -98,11 +98,8 @@ def resolve(config: TrainConfig, inputs: Mapping[str, Config]) -> TrainConfig:
     theirs = getattr(inputs["start"], "model", None)
     if theirs is None:
         raise ValueError("start: the stage it starts from trains no network")
-    if config.model not in (None, theirs):
-        models = (config.model, theirs)
-        ours, others = ({"name": item.name, **item.model_dump(exclude_defaults=True)} for item in models)
-        raise ValueError(f"model: {ours} is not the model of the stage it starts from, {others}")
-    return config.model_copy(update={"model": theirs})
+    config.start.accept(config.model, theirs)
+    return config.model_copy(update={"model": config.model or theirs})
 
 
 def array_key(config: TrainConfig) -> str | None:

@@ -8,9 +8,12 @@ from workloads.contract import Config
 
 
 def members(union: Any) -> list[type[Config]]:
-    """The classes of a union of parts, or the one class of a union that has one member so far."""
-    inside = get_args(union)[0]
-    return [*(get_args(inside) or (inside,))]
+    """The classes of a union of parts, however it is nested; or the one class of a union of one member so far."""
+    if isinstance(union, type):
+        return [union]
+    inside = get_args(union)
+    below = inside[:1] if hasattr(union, "__metadata__") else inside
+    return [kind for item in below for kind in members(item)]
 
 
 def tag(kind: type[Config]) -> str:

@@ -3,67 +3,16 @@
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
 from collections.abc import Mapping
-from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Protocol
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from workloads.contract import Config, Context, Real
+from workloads.contract import Real
 from workloads.datasets import Dataset
+from workloads.events.base import Epochs, TimedEvent, Trainee, TrainingEvent
+from workloads.events.rank import RankMax, RankMin
 from workloads.measures import MeasureEntry
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from workloads.datasets.images import Data, ImageData
-    from workloads.measures.snapshot import Snapshot
-
-
-class Trainee(Protocol):
-    """A training between two epochs."""
-
-    @property
-    def epoch(self) -> int:
-        """How many are finished."""
-        ...
-
-    @property
-    def context(self) -> Context: ...
-    @property
-    def data(self) -> Data: ...
-    @property
-    def start(self) -> Mapping[str, Tensor]: ...
-    @property
-    def parameters(self) -> Mapping[str, Tensor]:
-        """By name, in their usual shapes; writing into them changes the network."""
-        ...
-
-    def snapshot(self) -> Snapshot:
-        """The network now, as measures see it."""
-        ...
-
-    def switch(self, data: ImageData) -> None:
-        """Train on other data from the next epoch on."""
-        ...
-
-
-class TrainingEvent(Config):
-    """The base of all events. `alone`: trainings with it are no part of an array."""
-
-    alone: ClassVar[bool] = False
-
-    @abstractmethod
-    def due(self, epoch: int) -> bool:
-        """Whether it happens when `epoch` epochs are finished."""
-
-    @abstractmethod
-    def apply(self, trainee: Trainee) -> Mapping[str, float]:
-        """Let it happen; returns what it adds to the epoch's row of the history."""
-
-    def resume(self, trainee: Trainee) -> None:
-        """Do again, for a training taken up at `trainee.epoch`, what its weights do not show."""
 
 
 class Perturb(TrainingEvent):
@@ -110,31 +59,12 @@ class Perturb(TrainingEvent):
         return {}
 
 
-class Project(TrainingEvent):
+class Project(TimedEvent):
     """Moves all parameters, as one vector, to the nearest point of a sphere or a ball around zero."""
 
     name: Literal["project"] = "project"
     norm: Real = Field(gt=0, description="The radius.")
     onto: Literal["sphere", "ball"] = Field(default="sphere", description="ball: shorter vectors stay as they are.")
-    every: int | None = Field(default=None, gt=0, description="Epochs between projections.")
-    at: tuple[int, ...] | None = Field(default=None, description="The finished epochs after which it happens.")
-
-    @field_validator("at")
-    @classmethod
-    def _ascending(cls, at: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if at is not None and (not at or any(later <= earlier for earlier, later in pairwise((0, *at)))):
-            raise ValueError(f"at names epochs that ascend from at least 1; these are {list(at)}")
-        return at
-
-    @model_validator(mode="after")
-    def _one_of(self) -> Project:
-        if (self.every is None) == (self.at is None):
-            raise ValueError("give every or at, one of the two")
-        return self
-
-    def due(self, epoch: int) -> bool:
-        """Every so many epochs, or after those that are named."""
-        return epoch in self.at if self.at is not None else epoch % (self.every or 1) == 0
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
         """One factor for all parameters; a vector of zeros has no nearest point and stays."""
@@ -175,6 +105,7 @@ class Record(TrainingEvent):
 
     name: Literal["record"] = "record"
     every: int = Field(default=1, gt=0, description="Epochs between measurements.")
+    at: Epochs | None = Field(default=None, description="The finished epochs to measure after, in place of every.")
     measures: tuple[MeasureEntry, ...] = Field(min_length=1, description="Names, or {name: ..., option: ...}.")
 
     @field_validator("measures")
@@ -188,9 +119,15 @@ class Record(TrainingEvent):
             raise ValueError(f"{', '.join(twice)} stands twice; one column of the history has one meaning")
         return entries
 
+    @model_validator(mode="after")
+    def _either(self) -> Record:
+        if self.at is not None and self.every != 1:
+            raise ValueError("give every or at, one of the two")
+        return self
+
     def due(self, epoch: int) -> bool:
-        """Every so many epochs."""
-        return epoch % self.every == 0
+        """Every so many epochs, or after those that are named."""
+        return epoch % self.every == 0 if self.at is None else epoch in self.at
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
         """Each measure's value under its name, on the data that is trained on now; in fp32, as measures always are."""
@@ -201,4 +138,4 @@ class Record(TrainingEvent):
             return {entry.name: entry(snapshot) for entry in self.measures}
 
 
-Event = Annotated[Perturb | Project | SwitchData | Record, Field(discriminator="name")]
+Event = Annotated[Perturb | Project | RankMin | RankMax | SwitchData | Record, Field(discriminator="name")]

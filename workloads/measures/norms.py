@@ -58,3 +58,14 @@ def distance_from_start(snapshot: Snapshot) -> float:
     r"""$\lVert \phi - \phi_0 \rVert_2$, with $\phi_0$ the parameters before the first step of the node measured."""
     moved = (tensor.double() - snapshot.start[name].double() for name, tensor in snapshot.parameters.items())
     return math.sqrt(sum(difference.square().sum().item() for difference in moved))
+
+
+@measure(
+    source="Goldblum et al., arXiv:1910.00359, figure 5 (right), as their code has it",
+    unit="weights",
+    convention=CONVENTION + "; not divided by the parameters' norm, though the figure calls it relative",
+)
+def mean_change_from_start(snapshot: Snapshot) -> float:
+    r"""$(\sum_t \lVert \phi_t - \phi_{t,0} \rVert_2^2 / n_t)^{1/2}$ over parameter tensors $t$ of $n_t$ numbers."""
+    moved = (tensor.double() - snapshot.start[name].double() for name, tensor in snapshot.parameters.items())
+    return math.sqrt(sum(difference.square().mean().item() for difference in moved))

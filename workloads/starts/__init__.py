@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag
 
-from workloads.contract import Config
+from workloads.starts.base import TrainingStart
+from workloads.starts.drawn import BiasOffset, BiasUniform, He, Initialization, Zero
+from workloads.starts.given import FromStage, Lemma1
 
-if TYPE_CHECKING:
-    import torch
-
-
-class Initialization(Config):
-    """Weights drawn from the streams (seed, "init:NAME"), one for each parameter NAME."""
-
-    init: Literal["default"] = "default"
-
-    def apply(self, model: torch.nn.Module, seed: int) -> None:
-        """Draw every parameter of `model`, in place."""
-        from workloads.starts.default import initialize
-
-        initialize(model, seed)
-
-
-class FromStage(Config):
-    """The final weights and buffers of another stage (`STAGE.start`: its initial ones)."""
-
-    from_: str = Field(alias="from", description="A stage of the sweep.")
+__all__ = [
+    "BiasOffset", "BiasUniform", "FromStage", "He", "Initialization", "Lemma1", "Start", "TrainingStart", "Zero",
+]  # fmt: skip
 
 
 def _kind(value: Any) -> str:
     fields = value if isinstance(value, dict) else getattr(value, "__dict__", {})
-    return "from" if "from" in fields or "from_" in fields else "init"
+    return "from a stage" if ("from" in fields or "from_" in fields) and "init" not in fields else "of its own"
 
 
-Start = Annotated[Annotated[Initialization, Tag("init")] | Annotated[FromStage, Tag("from")], Discriminator(_kind)]
+_Init = Annotated[
+    Initialization | He | Zero | BiasOffset | BiasUniform | Lemma1,
+    Field(discriminator="init"),
+]
+Start = Annotated[Annotated[_Init, Tag("of its own")] | Annotated[FromStage, Tag("from a stage")], Discriminator(_kind)]

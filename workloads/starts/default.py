@@ -1,4 +1,4 @@
-"""PyTorch's default initialization, or what a network says of its own parameters, drawn from named streams."""
+"""PyTorch's default initialization, or what a network says of its own parameters, and He's; from named streams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
-from workloads.models.laws import Constant, Law, Uniform
+from workloads.models.laws import Constant, Law, Normal, Uniform
 from workloads.models.layers import Bias, Scale
 from workloads.streams import generator
 
@@ -32,6 +32,22 @@ def initialize(model: nn.Module, seed: int) -> None:
         for part, tensor in module.named_parameters(recurse=False):
             law = stated.get(_join(name, part)) or _default(module, part)
             law.draw(tensor, generator(seed, f"init:{name}.{part}"))
+
+
+@torch.no_grad()
+def he(model: nn.Module, seed: int, normal: bool) -> None:
+    r"""Weights of linear layers and convolutions with variance $2/n$, their biases 0; all else is left as it is.
+
+    $n$ is the fan-in, of a group where there are groups. Weights are uniform where they are not `normal`. Source: He et
+    al., arXiv:1502.01852, equation 10.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            law = Normal(math.sqrt(2 / fan_in)) if normal else Uniform(math.sqrt(6 / fan_in))
+            law.draw(module.weight, generator(seed, f"init:{name}.weight"))
+            if module.bias is not None:
+                module.bias.zero_()
 
 
 def _stated(model: nn.Module) -> Mapping[str, Law]:

@@ -16,7 +16,7 @@ from workloads.datasets.images import Data, ImageData
 from workloads.events import SwitchData
 from workloads.measures.snapshot import Snapshot
 from workloads.schedules import Progress
-from workloads.starts import Initialization
+from workloads.starts import FromStage
 from workloads.train import TrainConfig
 from workloads.training.array import Array
 from workloads.training.evaluation import Scores
@@ -91,7 +91,7 @@ class Slot:
             metrics={"epochs": self.epoch, "train_loss": end.loss, "train_accuracy": end.accuracy},
             outcome="diverged" if diverged else "done",
             weights=array.network.state(index),
-            start=self.start if isinstance(self.config.start, Initialization) else "start",
+            start="start" if isinstance(self.config.start, FromStage) else self.start,
         )
 
     def checkpoint(self, array: Array, index: int) -> Checkpoint:
@@ -141,11 +141,8 @@ def begin(job: Job) -> Slot:
             if later.shape != data.shape or later.classes > data.classes:
                 raise ValueError(f"switch_data: {_kind(later)}, where the network is made for {_kind(data)}")
             _refuse_a_lone_image(config, later)
-    if not isinstance(config.start, Initialization):
-        return Slot(job, data, job.context.inputs["start"].weights())
-    model = config.model.build(data.shape, data.classes)
-    config.start.apply(model, job.context.seed)
-    return Slot(job, data, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
+    model = config.model
+    return Slot(job, data, config.start.begin(lambda: model.build(data.shape, data.classes), data, job.context))
 
 
 def _refuse_empty_groups(config: TrainConfig, names: list[str]) -> None:

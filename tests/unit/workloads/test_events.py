@@ -136,6 +136,7 @@ def test_projection_keeps_the_direction():
         (Project(norm=1.0, every=2500), [2500, 5000, 7500]),
         (SwitchData(epoch=7, data=Digits()), [7]),
         (Record(every=3000, measures=(MeasureEntry.model_validate("train_accuracy"),)), [3000, 6000]),
+        (Record(at=(1, 2, 7500), measures=(MeasureEntry.model_validate("train_accuracy"),)), [1, 2, 7500]),
     ],
 )
 def test_when_events_are_due(event: Any, epochs: list[int]):
@@ -215,6 +216,8 @@ def test_record_writes_curves_of_measures():
         (lambda: Project(norm=1.0, at=(0, 2)), "at names epochs"),
         (lambda: Project(norm=1.0, at=(5, 5)), "at names epochs"),
         (lambda: Record(measures=()), "at least 1"),
+        (lambda: Record.model_validate_json('{"every": 2, "at": [4], "measures": ["train_loss"]}'), "every or at"),
+        (lambda: Record.model_validate_json('{"at": [4, 2], "measures": ["train_loss"]}'), "at names epochs"),
         (lambda: Record.model_validate_json('{"measures": ["train_accuracy", "train_accuracy"]}'), "stands twice"),
     ],
 )
