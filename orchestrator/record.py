@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SCHEMA = "1"
 AXIS = "axis."
 METRIC = "metric."
+PRINTED = (AXIS, METRIC, "status")  # what tables are made of
 ADAPTIVE = "meta.seeds"  # how many seeds the combination has, where a rule decides it
 PROVENANCE = ("host", "device", "torch", "commit", "array")
 
@@ -86,8 +87,8 @@ def write_curves(folder: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
     return _write(folder / "curves" / "curves.parquet", table, spec)
 
 
-def read(folder: Path) -> pyarrow.Table:
-    """The trials' rows of a sweep.
+def read(folder: Path, only: tuple[str, ...] = ("",)) -> pyarrow.Table:
+    """The trials' rows of a sweep; of its columns those whose names begin with one of `only`.
 
     Raises:
         NotFound: there are none.
@@ -99,7 +100,8 @@ def read(folder: Path) -> pyarrow.Table:
     if not path.is_file():
         raise NotFound(f"{path}: no records of a sweep {folder.name!r}; `sweep run` writes them")
     try:
-        return pyarrow.parquet.ParquetFile(path).read()
+        file = pyarrow.parquet.ParquetFile(path)
+        return file.read([name for name in file.schema_arrow.names if name.startswith(only)])
     except (pyarrow.ArrowException, OSError) as error:
         raise StoreError(f"{path}: damaged ({error}); `sweep run` writes it again from the nodes") from error
 
@@ -134,7 +136,9 @@ def _write(path: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
     meaning = json.dumps([spec.document.value, spec.scale, dict(spec.overrides)], default=str)
     metadata = {"sweep": spec.record_name, "spec": hashlib.sha256(meaning.encode()).hexdigest(), "schema": SCHEMA}
     sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    texts = [field.name for field in table.schema if pyarrow.types.is_string(field.type)]  # numbers hardly repeat
+    table = table.replace_schema_metadata(metadata)
+    pyarrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=texts)
     write_atomically(path, sink.getvalue().to_pybytes())
     return path
 

@@ -6,6 +6,7 @@ counted in the cell, marked and footnoted; axes pooled beside the seed are named
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -95,32 +96,37 @@ class Table:
 class _Group:
     """The values of one cell, and how many trials have none, by the name of the cell's counter."""
 
-    values: Sequence[float] = ()
+    values: numpy.ndarray | Sequence[float] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def cell(self, statistic: str, paper: Published | None) -> Cell:
         center, spread, low, high = summary(self.values, statistic)
         if paper is not None and statistic != "median_iqr":  # a median has no standard error here
-            paper = paper.against(self.values)
+            paper = paper.against(list(self.values))
         return Cell(center, spread, low, high, len(self.values), **self.left_out, paper=paper)
 
 
-def summary(values: Sequence[float], statistic: str) -> tuple[float | None, float | None, float | None, float | None]:
+def summary(
+    values: Sequence[float] | numpy.ndarray, statistic: str
+) -> tuple[float | None, float | None, float | None, float | None]:
     """Centre, spread, low and high of finite values, as far as `statistic` has them; all None for no values."""
+    if statistic in ("mean_std", "mean_se"):
+        center, spread = statistics.mean_and_std(values)
+        if spread is not None and statistic == "mean_se":
+            spread /= math.sqrt(len(values))
+        return center, spread, None, None
+    values = [float(value) for value in values]
     if not values:
         return None, None, None, None
     if statistic == "median_iqr":
         middle, lower, upper = statistics.median_quartiles(values) or (None, None, None)
         return middle, None, lower, upper
-    center = statistics.mean(values)
     if statistic == "mean_min_max":
-        return center, None, min(values), max(values)
-    if statistic == "mean_ci":
-        interval = statistics.t_interval(values)
-        if interval is None:
-            return center, None, None, None
-        return center, interval.high - interval.estimate, interval.low, interval.high
-    return center, statistics.std(values) if statistic == "mean_std" else statistics.standard_error(values), None, None
+        return statistics.mean(values), None, min(values), max(values)
+    interval = statistics.t_interval(values)
+    if interval is None:
+        return statistics.mean(values), None, None, None
+    return interval.estimate, interval.high - interval.estimate, interval.low, interval.high
 
 
 def table(spec: TableSpec, records: pyarrow.Table, paper_dir: Path) -> Table:
@@ -225,7 +231,7 @@ def _groups(
             counts = numpy.bincount(why[trials], minlength=6).tolist()
             kept = trials[why[trials] == 0]
             left_out = dict(zip(_COUNTERS, counts[1:5], strict=True))
-            groups[row, column, metric] = _Group(values[kept].tolist(), left_out)
+            groups[row, column, metric] = _Group(values[kept], left_out)
     return groups
 
 
@@ -234,10 +240,12 @@ def _values(records: pyarrow.Table, metric: str) -> tuple[numpy.ndarray, numpy.n
     import numpy
 
     name = f"{METRIC}{metric}"
-    if name not in records.column_names:
+    if name not in records.column_names or not records.num_rows:
         return numpy.full(records.num_rows, numpy.nan), numpy.ones(records.num_rows, bool)
-    column = records[name].cast(pyarrow.float64())
-    return column.to_numpy(), column.is_null().to_numpy()
+    column = records[name].cast(pyarrow.float64()).combine_chunks()
+    absent = numpy.from_dlpack(column.is_null().cast(pyarrow.uint8())).astype(bool)  # `to_numpy` would load pandas
+    values = numpy.frombuffer(column.buffers()[1], float, len(column), 8 * column.offset)
+    return numpy.where(absent, numpy.nan, values), absent
 
 
 def _place(

@@ -21,7 +21,7 @@ def table_command(request: Namespace) -> int:
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
-        records = record.read(store.records_folder(sweep))
+        records = record.read(store.records_folder(sweep), record.PRINTED)
         if request.table is not None and request.table not in spec.tables:
             raise NotFound(f"{sweep} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
         wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]

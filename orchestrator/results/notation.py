@@ -46,6 +46,8 @@ def plus_minus(center: float, spread: float | None, metric: str) -> str:
     """
     if spread is None:
         return _alone(center, metric)
+    if spread == math.inf:  # of values beyond 1e307
+        return f"{_alone(center, metric)} ± ∞"
     if spread == 0 and not is_fraction(metric):
         return f"{_alone(center, metric)} ± 0"
     if not is_fraction(metric) and spread < 1e-8 * abs(center):
