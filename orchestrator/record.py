@@ -138,7 +138,8 @@ def _write(path: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
     sink = pyarrow.BufferOutputStream()
     texts = [field.name for field in table.schema if pyarrow.types.is_string(field.type)]  # numbers hardly repeat
     table = table.replace_schema_metadata(metadata)
-    pyarrow.parquet.write_table(table, sink, compression="zstd", use_dictionary=texts)
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": texts}
+    pyarrow.parquet.write_table(table, sink, **options)
     write_atomically(path, sink.getvalue().to_pybytes())
     return path
 

@@ -107,10 +107,11 @@ def _columns(table: Table, short: dict[str, str]) -> Iterator[_Column]:
 
 def _level_texts(table: Table, levels: Levels, short: dict[str, str]) -> tuple[str, ...]:
     """Numbers and truth values do not say of what they are: `width=64`; named levels do."""
-    return tuple(_level(short[axis], level) for axis, level in zip(table.columns, levels, strict=True))
+    return tuple(level_header(short[axis], level) for axis, level in zip(table.columns, levels, strict=True))
 
 
-def _level(axis: str, level: Scalar) -> str:
+def level_header(axis: str, level: Scalar) -> str:
+    """A level as a header names it."""
     return level if isinstance(level, str) and level != "null" else f"{axis}={level_text(level)}"
 
 
