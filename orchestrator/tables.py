@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 
 from orchestrator.errors import NotFound, allowed
-from orchestrator.record import AXIS, METRIC, axis_names, metric_names
+from orchestrator.record import AXIS, METRIC, axis_names, metric_names, partial
 from orchestrator.results import published, statistics
 from orchestrator.results.levels import level_array, level_type
 from orchestrator.store import Scalar
@@ -217,7 +217,7 @@ def _groups(
     places: dict[tuple[Levels, Levels], int] = {}
     place_of = numpy.array([places.setdefault(pair, len(places)) for pair in zip(row_of, column_of, strict=True)], int)
     order = numpy.argsort(place_of, kind="stable")
-    members = numpy.split(order, numpy.cumsum(numpy.bincount(place_of, minlength=len(places)))[:-1])
+    ends = numpy.cumsum(numpy.bincount(place_of, minlength=len(places))).tolist()
     ended = numpy.array(records["status"].to_pylist(), dtype=object)
     diverged, failed = ended == "diverged", (ended == "failed") | (ended == "skipped")
     done = ended == "done"
@@ -227,11 +227,11 @@ def _groups(
         # One that is done without it has none to give: what a gathering stage reports stands in its first trial's row.
         elsewhere = absent & done & (not absent.all())
         why = numpy.select([diverged, absent & failed, elsewhere, absent, ~numpy.isfinite(values)], [1, 2, 5, 3, 4], 0)
-        for (row, column), trials in zip(places, members, strict=True):
-            counts = numpy.bincount(why[trials], minlength=6).tolist()
-            kept = trials[why[trials] == 0]
-            left_out = dict(zip(_COUNTERS, counts[1:5], strict=True))
-            groups[row, column, metric] = _Group(values[kept], left_out)
+        counts = numpy.bincount(6 * place_of + why, minlength=6 * len(places)).reshape(-1, 6).tolist()
+        values, kept = values[order], (why == 0)[order]
+        for (row, column), start, end, count in zip(places, [0, *ends], ends, counts, strict=False):
+            own = values[start:end] if count[0] == end - start else values[start:end][kept[start:end]]
+            groups[row, column, metric] = _Group(own, dict(zip(_COUNTERS, count[1:5], strict=True)))
     return groups
 
 
@@ -263,9 +263,8 @@ def _notes(spec: TableSpec, records: pyarrow.Table, paper: Paper | None, placed:
     reported = metric_names(records)
     if not records.num_rows:
         return ("The sweep has no trials.",)
-    notes = [
-        f"No trial reports {metric}; {allowed(metric, reported)}." for metric in spec.values if metric not in reported
-    ]
+    notes = [said] if (said := partial(records)) else []
+    notes += [f"No trial reports {name}; {allowed(name, reported)}." for name in spec.values if name not in reported]
     if paper and placed < len(paper.lines):
         notes.append(f"{len(paper.lines)} published values, {placed} of them beside a cell.")
     return tuple(notes)

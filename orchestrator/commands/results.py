@@ -68,13 +68,18 @@ def _explained(request: Namespace, made: list[Table], records: pyarrow.Table, st
 def claims_command(request: Namespace) -> int:
     """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
     from orchestrator.claims import judge_all
+    from orchestrator.results import power
     from orchestrator.results.verdicts import render_verdicts
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
         records = record.read(store.records_folder(sweep))
     verdicts = judge_all(spec.claims.values(), records)
+    if not request.json and (said := record.partial(records)):
+        print(said)
     print(render_verdicts(verdicts, "json" if request.json else "text"))
+    if not request.json and (least := min((item.n for item in verdicts if item.n > 1), default=None)):
+        print(power.sentence(least))
     return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0
 
 

@@ -106,9 +106,11 @@ def mean_and_std(values: Sequence[float] | numpy.ndarray) -> tuple[float | None,
     """What `mean` and `std` say, in one go."""
     import numpy
 
-    array = numpy.asarray(values, dtype=float)
-    if not len(array):
+    if not len(values):
         return None, None
+    if len(values) < FEW and (found := _of_few(values)):
+        return found
+    array = numpy.asarray(values, dtype=float)
     if math.frexp(float(numpy.abs(array).max()))[1] > HUGE:  # their sum may be too large where their mean is not
         center, spread = mean_and_std(numpy.ldexp(array, -HUGE))
         return center and center * 2.0**HUGE, spread and spread * 2.0**HUGE
@@ -119,6 +121,20 @@ def mean_and_std(values: Sequence[float] | numpy.ndarray) -> tuple[float | None,
     _, exponent = math.frexp(float(numpy.abs(deviations).max()))
     deviations = numpy.ldexp(deviations, -exponent)  # exact, and no square is too large or too small
     return center, math.ldexp(math.sqrt(exact_sum(deviations * deviations) / (len(array) - 1)), exponent)
+
+
+def _of_few(values: Sequence[float] | numpy.ndarray) -> tuple[float, float | None] | None:
+    """The same bits without numpy; None where squares or sums might be too large or too small."""
+    few = [float(value) for value in values]
+    if max(map(abs, few)) > 1e150:
+        return None
+    center = math.fsum(few) / len(few)
+    if len(few) < 2:
+        return center, None
+    deviations = [value - center for value in few]
+    if 0 < max(map(abs, deviations)) < 1e-100:
+        return None
+    return center, math.sqrt(math.fsum([value * value for value in deviations]) / (len(few) - 1))
 
 
 def std(values: Sequence[float]) -> float | None:

@@ -49,6 +49,14 @@ def test_mean_deviation_and_standard_error(values: list[float]) -> None:
     assert statistics.mean_and_std(values) == (statistics.mean(values), statistics.std(values))
 
 
+@given(st.lists(st.floats(-1e200, 1e200), min_size=1, max_size=31))
+def test_few_values_and_many_go_one_way(values: list[float]) -> None:
+    found = statistics.mean_and_std(values)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "FEW", 0)
+        assert statistics.mean_and_std(values) == found
+
+
 @given(SAMPLE, st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_the_t_interval(values: list[float], level: float) -> None:
     size = varied(values)

@@ -77,7 +77,7 @@ def test_what_is_not_there_is_counted_and_never_averaged() -> None:
     assert cell.remark == "1 missing, 2 failed, 1 diverged, 1 not finite of 7 trials"
     grid = lay_out(made)
     assert grid.body[0][0] == ("2.0 ± 1.4", "†")
-    assert grid.notes == (("†", cell.remark),)
+    assert grid.notes == (("†", cell.remark), ("", "PARTIAL: 1 of 7 trials are missing."))
 
 
 def test_all_missing() -> None:
