@@ -18,6 +18,7 @@ import pyarrow
 from orchestrator.errors import NotFound, allowed
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names, partial
 from orchestrator.results import published, statistics
+from orchestrator.results.best import best_cells, sentence
 from orchestrator.results.levels import level_array, level_type
 from orchestrator.store import Scalar
 from orchestrator.sweepfile.axes import SEED
@@ -77,6 +78,8 @@ class Table:
         columns: The column axes; a header entry has a level of each and a metric.
         pooled: Axes other than the seed that the cells average over, with their number of levels.
         notes: What else a reader must know.
+        bold: (row, column) of the best cells, and `bold_says` what best means.
+        decimals: How many every number has; None for as many as its uncertainty asks.
     """
 
     name: str
@@ -90,6 +93,9 @@ class Table:
     cells: tuple[tuple[Cell, ...], ...]
     pooled: Mapping[str, int]
     notes: tuple[str, ...]
+    bold: frozenset[tuple[int, int]] = frozenset()
+    bold_says: str = ""
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
@@ -164,17 +170,15 @@ def table(spec: TableSpec, records: pyarrow.Table, paper_dir: Path) -> Table:
     return Table(
         spec.name, spec.title or spec.name, spec.statistic, tuple(spec.rows), tuple(spec.columns), tuple(spec.values),
         row_labels, header, cells, pooled, _notes(spec, records, paper, len(placed)),
+        best_cells(spec, header, cells), sentence(spec), spec.decimals,
     )  # fmt: skip
 
 
 def to_arrow(table: Table) -> pyarrow.Table:
     """The table long and at full precision: a row per cell that has trials or a published value."""
-    entries = [
-        (row, column, metric, cell)
-        for row, cells in zip(table.row_labels, table.cells, strict=True)
-        for (column, metric), cell in zip(table.header, cells, strict=True)
-        if cell.trials or cell.paper
-    ]
+    places = [*product(range(len(table.row_labels)), range(len(table.header)))]
+    places = [(row, column) for row, column in places if (cell := table.cells[row][column]).trials or cell.paper]
+    entries = [(table.row_labels[row], *table.header[column], table.cells[row][column]) for row, column in places]
     columns: dict[str, Any] = {}
     for index, axis in enumerate((*table.rows, *table.columns)):
         labels = [(*row, *column)[index] for row, column, *_ in entries]
@@ -191,6 +195,8 @@ def to_arrow(table: Table) -> pyarrow.Table:
         found = [getattr(paper, name) if paper else None for paper in papers]
         columns[f"paper_{name}"] = pyarrow.array(found, pyarrow.type_for_alias(of_type))
     columns["difference_in_se"] = pyarrow.array([paper and paper.difference for paper in papers], pyarrow.float64())
+    if table.bold_says:
+        columns["best"] = pyarrow.array([place in table.bold for place in places], pyarrow.bool_())
     return pyarrow.table(columns)
 
 

@@ -182,7 +182,8 @@ def comment(table: Table, records: pyarrow.Table) -> str:
 
 
 def _short(origin: Origin) -> str:
-    value = origin.status if origin.value is None else f"{origin.value!r}"
+    parts = ["" if origin.value is None else repr(origin.value), "" if origin.status == "done" else origin.status]
+    value = " ".join(filter(None, parts)) or "no value"
     keys = ", ".join(f"{label} {key[:KEY]}" for label, key in origin.nodes.items())
     return f"{_at(origin.levels)} {value} ({keys})"
 

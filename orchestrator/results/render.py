@@ -9,7 +9,7 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -79,13 +79,18 @@ def markdown(grid: Grid) -> str:
     """A GitHub table; header levels are joined by " / "."""
     header = [*grid.stub, *(" / ".join(texts) for texts in grid.header)]
     rows = [
-        [*labels, *("".join(entry) for entry in entries)]
-        for labels, entries in zip(grid.labels, grid.body, strict=True)
+        [*map(_escape_markdown, labels), *(_markdown(grid, number, place) for place in range(len(entries)))]
+        for number, (labels, entries) in enumerate(zip(grid.labels, grid.body, strict=True))
     ]
     rule = [":--"] * len(grid.stub) + ["--:"] * len(grid.header)
-    lines = [_pipes(map(_escape_markdown, header)), _pipes(rule), *(_pipes(map(_escape_markdown, row)) for row in rows)]
+    lines = [_pipes(map(_escape_markdown, header)), _pipes(rule), *map(_pipes, rows)]
     notes = "".join(f"\n{_escape_markdown(f'{mark} {note}'.strip())}\n" for mark, note in grid.notes)
     return f"{_escape_markdown(grid.caption)}\n\n" + "\n".join(lines) + "\n" + notes
+
+
+def _markdown(grid: Grid, row: int, column: int) -> str:
+    text, mark = map(_escape_markdown, grid.body[row][column])
+    return f"**{text}**{mark}" if (row, column) in grid.bold else f"{text}{mark}"
 
 
 def _pipes(texts: Any) -> str:
@@ -99,12 +104,24 @@ def _escape_markdown(text: str) -> str:
 def text(grid: Grid, width: int = WIDTH) -> str:
     """For terminals: aligned columns, in several blocks one below the other where they are wider than `width`."""
     lines = textwrap.wrap(grid.caption, width)
+    grid = _starred(grid)
     measures = _measures(grid)
     for start, stop in _blocks(grid, measures, width):
         lines += ["", *_block(grid, measures, start, stop)]
     for mark, note in grid.notes:
         lines += textwrap.wrap(f"{mark} {note}".strip(), width, subsequent_indent=" " * (len(mark) + 1 if mark else 0))
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _starred(grid: Grid) -> Grid:
+    """The best cells with an asterisk: a terminal may have no bold letters."""
+    body = tuple(
+        tuple(
+            (text, f"*{mark}") if (row, place) in grid.bold else (text, mark) for place, (text, mark) in enumerate(own)
+        )
+        for row, own in enumerate(grid.body)
+    )
+    return replace(grid, body=body)
 
 
 def cells_wide(text: str) -> int:
