@@ -16,7 +16,7 @@ from tests.golden import tables
 NEEDED = ("pdflatex", "pdftoppm", "kpsewhich")
 DOCUMENT = r"""\documentclass{article}
 \usepackage{booktabs}
-\usepackage[landscape,margin=1cm]{geometry}
+\usepackage[a3paper,landscape,margin=1cm]{geometry}
 \pagestyle{empty}
 \begin{document}
 TABLES
