@@ -58,7 +58,7 @@ class Origins:
         levels, metric = self.table.header[column]
         fixed = {*self.table.rows, *self.table.columns}
         own = [axis for axis in axis_names(self.records) if axis == SEED or axis not in fixed]
-        labels = [name for name in self.records.column_names if name.startswith(NODE)]
+        labels = [f"{NODE}{label}" for label in _labels(self.records, metric)]
         values = self._column(f"{METRIC}{metric}")
         return [
             Origin(
@@ -179,6 +179,14 @@ def comment(table: Table, records: pyarrow.Table) -> str:
         lines.append(f"{_first(_rows(table))[row]}, {_first(_columns(table))[column]}: {'; '.join(parts)}")
     lines.append(f"commits: {', '.join(commits) or 'not known'}")
     return "".join(f"% {' '.join(line.lstrip('% ').split())}\n" for line in lines)
+
+
+def _labels(records: pyarrow.Table, metric: str) -> list[str]:
+    """The stages and measures whose nodes lie behind a metric: all, but for other measures of the stage that has it."""
+    labels = [name.removeprefix(NODE) for name in records.column_names if name.startswith(NODE)]
+    own = {label for label in labels if label.rpartition(".")[2] == metric.rpartition(".")[2]}
+    stages = {label.rpartition(".")[0] for label in own}
+    return [label for label in labels if label in own or label.rpartition(".")[0] not in stages - {""}]
 
 
 def _short(origin: Origin) -> str:
