@@ -119,6 +119,7 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     table.add_argument("name", metavar="NAME")
     table.add_argument("--table", metavar="TABLE", help="one table only")
     table.add_argument("--format", choices=FORMATS, default="text")
+    table.add_argument("--explain", metavar="ROW,COLUMN", help="where a number comes from: its trials, nodes, files")
     table.add_argument("--output", type=Path, metavar="FILE", help="write to a file (needed for parquet)")
     _add_store(table)
     claims = commands.add_parser("claims", help="judge the claims of a sweep; exit code 1 if one is refuted")

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow
 
-from orchestrator.errors import NotFound, StoreError
+from orchestrator.errors import NotFound
 from orchestrator.planning.adaptive import Seeds
+from orchestrator.results import schema
 from orchestrator.results.levels import level_array, level_text, level_type, short_names
+from orchestrator.results.schema import AXIS, METRIC
 from orchestrator.store import Outcome, Scalar, write_atomically
 from orchestrator.sweepfile.axes import SEED
 
@@ -28,9 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.spec import Axis, SweepSpec
     from orchestrator.store import Failure
 
-SCHEMA = "1"
-AXIS = "axis."
-METRIC = "metric."
+PRINTED = (AXIS, METRIC, "status")  # what tables are made of
 ADAPTIVE = "meta.seeds"  # how many seeds the combination has, where a rule decides it
 PROVENANCE = ("host", "device", "torch", "commit", "array")
 
@@ -86,22 +86,32 @@ def write_curves(folder: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
     return _write(folder / "curves" / "curves.parquet", table, spec)
 
 
-def read(folder: Path) -> pyarrow.Table:
-    """The trials' rows of a sweep.
+def read(folder: Path, only: tuple[str, ...] = ("",)) -> pyarrow.Table:
+    """The trials' rows of a sweep; of its columns those whose names begin with one of `only`.
 
     Raises:
         NotFound: there are none.
+        StoreError: the file is damaged, no records of a sweep, or of a later version.
+    """
+    if not (path := folder / "trials.parquet").is_file():
+        raise NotFound(f"{path}: no records of a sweep {folder.name!r}; `sweep run` writes them")
+    return schema.conform(schema.load(path, only), path)
+
+
+def read_curves(folder: Path, names: Sequence[str]) -> pyarrow.Table | None:
+    """What the nodes logged under `names`, a row a value; None where nothing was ever logged.
+
+    Raises:
         StoreError: the file is damaged.
     """
-    import pyarrow.parquet
+    path = folder / "curves" / "curves.parquet"
+    return schema.load(path, filters=[("name", "in", [*names])]) if path.is_file() else None
 
-    path = folder / "trials.parquet"
-    if not path.is_file():
-        raise NotFound(f"{path}: no records of a sweep {folder.name!r}; `sweep run` writes them")
-    try:
-        return pyarrow.parquet.ParquetFile(path).read()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise StoreError(f"{path}: damaged ({error}); `sweep run` writes it again from the nodes") from error
+
+def partial(records: pyarrow.Table) -> str:
+    """What to say of records of a sweep that is not whole yet; "" of one that is."""
+    missing = sum(status == "missing" for status in records["status"].to_pylist())
+    return f"PARTIAL: {missing} of {records.num_rows} trials are missing." if missing else ""
 
 
 def axis_names(records: pyarrow.Table) -> list[str]:
@@ -132,9 +142,13 @@ def _write(path: Path, table: pyarrow.Table, spec: SweepSpec) -> Path:
     import pyarrow.parquet
 
     meaning = json.dumps([spec.document.value, spec.scale, dict(spec.overrides)], default=str)
-    metadata = {"sweep": spec.record_name, "spec": hashlib.sha256(meaning.encode()).hexdigest(), "schema": SCHEMA}
+    digest = hashlib.sha256(meaning.encode()).hexdigest()
+    metadata = {"sweep": spec.record_name, "spec": digest, "schema": schema.VERSION}
     sink = pyarrow.BufferOutputStream()
-    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    texts = [field.name for field in table.schema if pyarrow.types.is_string(field.type)]  # numbers hardly repeat
+    table = table.replace_schema_metadata(metadata)
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": texts}
+    pyarrow.parquet.write_table(table, sink, **options)
     write_atomically(path, sink.getvalue().to_pybytes())
     return path
 

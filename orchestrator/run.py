@@ -16,6 +16,7 @@ from orchestrator.plan import Plan
 from orchestrator.planning import adaptive
 from orchestrator.planning.needs import needed
 from orchestrator.running.events import Observer
+from orchestrator.running.recording import recording
 from orchestrator.running.resources import Packing, Resources, pack
 from orchestrator.running.stopping import Stopping
 from orchestrator.storage import index
@@ -101,7 +102,8 @@ def execute_plan(
             frontier.reopen(again)
             try:
                 if not frontier.finished:
-                    _engine(resources)(frontier, store, data_dir, resources, packing, stopping)
+                    with recording(plan, store, frontier):
+                        _engine(resources)(frontier, store, data_dir, resources, packing, stopping)
             except BaseException:
                 with suppress(NotWritable):  # if that was it, it is being said
                     write_records(plan, store, frontier.done)

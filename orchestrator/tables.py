@@ -6,6 +6,7 @@ counted in the cell, marked and footnoted; axes pooled beside the seed are named
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -15,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 
 from orchestrator.errors import NotFound, allowed
-from orchestrator.record import AXIS, METRIC, axis_names, metric_names
+from orchestrator.record import AXIS, METRIC, axis_names, metric_names, partial
 from orchestrator.results import published, statistics
+from orchestrator.results.best import best_cells, sentence
 from orchestrator.results.levels import level_array, level_type
 from orchestrator.store import Scalar
 from orchestrator.sweepfile.axes import SEED
@@ -76,6 +78,8 @@ class Table:
         columns: The column axes; a header entry has a level of each and a metric.
         pooled: Axes other than the seed that the cells average over, with their number of levels.
         notes: What else a reader must know.
+        bold: (row, column) of the best cells, and `bold_says` what best means.
+        decimals: How many every number has; None for as many as its uncertainty asks.
     """
 
     name: str
@@ -89,38 +93,46 @@ class Table:
     cells: tuple[tuple[Cell, ...], ...]
     pooled: Mapping[str, int]
     notes: tuple[str, ...]
+    bold: frozenset[tuple[int, int]] = frozenset()
+    bold_says: str = ""
+    decimals: int | None = None
 
 
 @dataclass(frozen=True)
 class _Group:
     """The values of one cell, and how many trials have none, by the name of the cell's counter."""
 
-    values: Sequence[float] = ()
+    values: numpy.ndarray | Sequence[float] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
 
     def cell(self, statistic: str, paper: Published | None) -> Cell:
         center, spread, low, high = summary(self.values, statistic)
         if paper is not None and statistic != "median_iqr":  # a median has no standard error here
-            paper = paper.against(self.values)
+            paper = paper.against(list(self.values))
         return Cell(center, spread, low, high, len(self.values), **self.left_out, paper=paper)
 
 
-def summary(values: Sequence[float], statistic: str) -> tuple[float | None, float | None, float | None, float | None]:
+def summary(
+    values: Sequence[float] | numpy.ndarray, statistic: str
+) -> tuple[float | None, float | None, float | None, float | None]:
     """Centre, spread, low and high of finite values, as far as `statistic` has them; all None for no values."""
+    if statistic in ("mean_std", "mean_se"):
+        center, spread = statistics.mean_and_std(values)
+        if spread is not None and statistic == "mean_se":
+            spread /= math.sqrt(len(values))
+        return center, spread, None, None
+    values = [float(value) for value in values]
     if not values:
         return None, None, None, None
     if statistic == "median_iqr":
         middle, lower, upper = statistics.median_quartiles(values) or (None, None, None)
         return middle, None, lower, upper
-    center = statistics.mean(values)
     if statistic == "mean_min_max":
-        return center, None, min(values), max(values)
-    if statistic == "mean_ci":
-        interval = statistics.t_interval(values)
-        if interval is None:
-            return center, None, None, None
-        return center, interval.high - interval.estimate, interval.low, interval.high
-    return center, statistics.std(values) if statistic == "mean_std" else statistics.standard_error(values), None, None
+        return statistics.mean(values), None, min(values), max(values)
+    interval = statistics.t_interval(values)
+    if interval is None:
+        return statistics.mean(values), None, None, None
+    return interval.estimate, interval.high - interval.estimate, interval.low, interval.high
 
 
 def table(spec: TableSpec, records: pyarrow.Table, paper_dir: Path) -> Table:
@@ -158,17 +170,15 @@ def table(spec: TableSpec, records: pyarrow.Table, paper_dir: Path) -> Table:
     return Table(
         spec.name, spec.title or spec.name, spec.statistic, tuple(spec.rows), tuple(spec.columns), tuple(spec.values),
         row_labels, header, cells, pooled, _notes(spec, records, paper, len(placed)),
+        best_cells(spec, header, cells), sentence(spec), spec.decimals,
     )  # fmt: skip
 
 
 def to_arrow(table: Table) -> pyarrow.Table:
     """The table long and at full precision: a row per cell that has trials or a published value."""
-    entries = [
-        (row, column, metric, cell)
-        for row, cells in zip(table.row_labels, table.cells, strict=True)
-        for (column, metric), cell in zip(table.header, cells, strict=True)
-        if cell.trials or cell.paper
-    ]
+    places = [*product(range(len(table.row_labels)), range(len(table.header)))]
+    places = [(row, column) for row, column in places if (cell := table.cells[row][column]).trials or cell.paper]
+    entries = [(table.row_labels[row], *table.header[column], table.cells[row][column]) for row, column in places]
     columns: dict[str, Any] = {}
     for index, axis in enumerate((*table.rows, *table.columns)):
         labels = [(*row, *column)[index] for row, column, *_ in entries]
@@ -185,6 +195,8 @@ def to_arrow(table: Table) -> pyarrow.Table:
         found = [getattr(paper, name) if paper else None for paper in papers]
         columns[f"paper_{name}"] = pyarrow.array(found, pyarrow.type_for_alias(of_type))
     columns["difference_in_se"] = pyarrow.array([paper and paper.difference for paper in papers], pyarrow.float64())
+    if table.bold_says:
+        columns["best"] = pyarrow.array([place in table.bold for place in places], pyarrow.bool_())
     return pyarrow.table(columns)
 
 
@@ -211,7 +223,7 @@ def _groups(
     places: dict[tuple[Levels, Levels], int] = {}
     place_of = numpy.array([places.setdefault(pair, len(places)) for pair in zip(row_of, column_of, strict=True)], int)
     order = numpy.argsort(place_of, kind="stable")
-    members = numpy.split(order, numpy.cumsum(numpy.bincount(place_of, minlength=len(places)))[:-1])
+    ends = numpy.cumsum(numpy.bincount(place_of, minlength=len(places))).tolist()
     ended = numpy.array(records["status"].to_pylist(), dtype=object)
     diverged, failed = ended == "diverged", (ended == "failed") | (ended == "skipped")
     done = ended == "done"
@@ -221,11 +233,11 @@ def _groups(
         # One that is done without it has none to give: what a gathering stage reports stands in its first trial's row.
         elsewhere = absent & done & (not absent.all())
         why = numpy.select([diverged, absent & failed, elsewhere, absent, ~numpy.isfinite(values)], [1, 2, 5, 3, 4], 0)
-        for (row, column), trials in zip(places, members, strict=True):
-            counts = numpy.bincount(why[trials], minlength=6).tolist()
-            kept = trials[why[trials] == 0]
-            left_out = dict(zip(_COUNTERS, counts[1:5], strict=True))
-            groups[row, column, metric] = _Group(values[kept].tolist(), left_out)
+        counts = numpy.bincount(6 * place_of + why, minlength=6 * len(places)).reshape(-1, 6).tolist()
+        values, kept = values[order], (why == 0)[order]
+        for (row, column), start, end, count in zip(places, [0, *ends], ends, counts, strict=False):
+            own = values[start:end] if count[0] == end - start else values[start:end][kept[start:end]]
+            groups[row, column, metric] = _Group(own, dict(zip(_COUNTERS, count[1:5], strict=True)))
     return groups
 
 
@@ -234,10 +246,12 @@ def _values(records: pyarrow.Table, metric: str) -> tuple[numpy.ndarray, numpy.n
     import numpy
 
     name = f"{METRIC}{metric}"
-    if name not in records.column_names:
+    if name not in records.column_names or not records.num_rows:
         return numpy.full(records.num_rows, numpy.nan), numpy.ones(records.num_rows, bool)
-    column = records[name].cast(pyarrow.float64())
-    return column.to_numpy(), column.is_null().to_numpy()
+    column = records[name].cast(pyarrow.float64()).combine_chunks()
+    absent = numpy.from_dlpack(column.is_null().cast(pyarrow.uint8())).astype(bool)  # `to_numpy` would load pandas
+    values = numpy.frombuffer(column.buffers()[1], float, len(column), 8 * column.offset)
+    return numpy.where(absent, numpy.nan, values), absent
 
 
 def _place(
@@ -255,9 +269,8 @@ def _notes(spec: TableSpec, records: pyarrow.Table, paper: Paper | None, placed:
     reported = metric_names(records)
     if not records.num_rows:
         return ("The sweep has no trials.",)
-    notes = [
-        f"No trial reports {metric}; {allowed(metric, reported)}." for metric in spec.values if metric not in reported
-    ]
+    notes = [said] if (said := partial(records)) else []
+    notes += [f"No trial reports {name}; {allowed(name, reported)}." for name in spec.values if name not in reported]
     if paper and placed < len(paper.lines):
         notes.append(f"{len(paper.lines)} published values, {placed} of them beside a cell.")
     return tuple(notes)

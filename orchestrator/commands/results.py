@@ -6,30 +6,43 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import record
 from orchestrator.commands.request import saved_spec
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.report.bundle import opened
 
+if TYPE_CHECKING:
+    import pyarrow
+
+    from orchestrator.store import Store
+    from orchestrator.tables import Table
+
 
 def table_command(request: Namespace) -> int:
-    """`sweep table`: the tables of a sweep from its records."""
+    """`sweep table`: the tables of a sweep from its records, or where one number of them comes from."""
     from orchestrator import tables
+    from orchestrator.results import origins
     from orchestrator.results.render import render
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
-        records = record.read(store.records_folder(sweep))
+        sourced = request.explain is not None or request.format == "latex"
+        records = record.read(store.records_folder(sweep), ("",) if sourced else record.PRINTED)
         if request.table is not None and request.table not in spec.tables:
             raise NotFound(f"{sweep} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
         wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]
         made = [tables.table(item, records, store.sweep_folder(sweep)) for item in wanted]
-    if request.format == "parquet":
-        _write_parquet(made, request.output)
-        return 0
-    text = "\n\n".join(render(item, request.format).rstrip("\n") for item in made) + "\n"
+        if request.explain is not None:
+            text = _explained(request, made, records, store, sweep)
+        elif request.format == "parquet":
+            _write_parquet(made, request.output)
+            return 0
+        else:
+            text = "\n\n".join(render(item, request.format).rstrip("\n") for item in made) + "\n"
+    if request.format == "latex":
+        text += "".join(origins.comment(item, records) for item in made)
     if request.output:
         _write_output(request.output, text.encode())
     else:
@@ -37,16 +50,36 @@ def table_command(request: Namespace) -> int:
     return 0
 
 
+def _explained(request: Namespace, made: list[Table], records: pyarrow.Table, store: Store, sweep: str) -> str:
+    from orchestrator.results import origins
+
+    if request.format not in ("text", "json"):
+        raise SweepError(f"--explain with --format {request.format}; {allowed(request.format, ('text', 'json'))}")
+    if len(made) != 1:
+        names = [item.name for item in made]
+        raise SweepError(f"--explain is about one table: name it with --table; {allowed('', names)}")
+    cell = origins.find(made[0], request.explain)
+    found = origins.Origins(made[0], records).of(*cell)
+    if request.format == "json":
+        return origins.as_json(made[0], cell, found, store)
+    return origins.explained(made[0], cell, found, store, sweep)
+
+
 def claims_command(request: Namespace) -> int:
     """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
     from orchestrator.claims import judge_all
+    from orchestrator.results import power
     from orchestrator.results.verdicts import render_verdicts
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
         records = record.read(store.records_folder(sweep))
     verdicts = judge_all(spec.claims.values(), records)
+    if not request.json and (said := record.partial(records)):
+        print(said)
     print(render_verdicts(verdicts, "json" if request.json else "text"))
+    if not request.json and (least := min((item.n for item in verdicts if item.n > 1), default=None)):
+        print(power.sentence(least))
     return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0
 
 

@@ -117,7 +117,8 @@ def scales(axes: Axes, chart: Chart) -> None:
     """Logarithmic where asked; with zero among the levels the part below the least of them is linear."""
     from matplotlib.ticker import MaxNLocator
 
-    if "y" in chart.log:
+    drawn = [other.dataLim for other in axes.figure.axes]  # with nothing above zero there is no logarithm
+    if "y" in chart.log and any(math.isfinite(limits.minposy) for limits in drawn):
         axes.set_yscale("log", nonpositive="mask")
         _plain_numbers(axes.yaxis)
     if "x" not in chart.log:
@@ -125,6 +126,8 @@ def scales(axes: Axes, chart: Chart) -> None:
             axes.set_xlim(-0.5, len(chart.ticks) - 0.5)
         elif _whole(chart):
             axes.xaxis.set_major_locator(MaxNLocator(7, integer=True))
+        return
+    if not any(math.isfinite(limits.minposx) for limits in drawn):
         return
     positive = [place for place, _ in chart.ticks or () if place > 0]
     if any(place <= 0 for place, _ in chart.ticks or ()) and positive:

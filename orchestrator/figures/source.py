@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound, allowed
-from orchestrator.record import AXIS, METRIC, axis_names, metric_names
+from orchestrator.record import AXIS, METRIC, axis_names, metric_names, read_curves
 from orchestrator.results.levels import is_level, level_text, short_names
 from orchestrator.results.notation import is_fraction
 from orchestrator.store import Scalar, Store
@@ -62,12 +62,7 @@ class Source:
 
     def curves(self, names: Sequence[str]) -> pyarrow.Table | None:
         """What the nodes logged under `names`, a row a value; None if there are no curves."""
-        import pyarrow.parquet
-
-        path = self.store.records_folder(self.name) / "curves" / "curves.parquet"
-        if not path.is_file():
-            return None
-        return pyarrow.parquet.read_table(path, filters=[("name", "in", [*names])])
+        return read_curves(self.store.records_folder(self.name), names)
 
     def array(self, key: str, name: str) -> numpy.ndarray | None:
         """An array of a node; None if the node is not finished.

@@ -17,6 +17,7 @@ from orchestrator.figures.source import NODE
 from orchestrator.report import answers
 from orchestrator.report.build import report
 from orchestrator.report.dossier import FACTS
+from orchestrator.results import origins
 from orchestrator.results.render import render
 from orchestrator.results.verdicts import render_verdicts
 from orchestrator.store import ARRAYS, OUTCOME, to_json
@@ -70,7 +71,8 @@ def _printed(dossier: Dossier) -> Iterator[tuple[str, bytes]]:
     for name, spec in dossier.spec.tables.items():
         made = tables.table(spec, dossier.records, dossier.folder)
         for form, ending in ENDINGS.items():
-            yield f"tables/{name}.{ending}", render(made, form).encode()
+            below = origins.comment(made, dossier.records) if form == "latex" else ""
+            yield f"tables/{name}.{ending}", (render(made, form) + below).encode()
         sink = io.BytesIO()
         pyarrow.parquet.write_table(tables.to_arrow(made), sink)
         yield f"tables/{name}.parquet", sink.getvalue()

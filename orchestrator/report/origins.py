@@ -84,11 +84,18 @@ def _panel(name: str, metric: str, group: Trials, row: Levels, column: Levels, m
             *(escape(level_text(level)) for level in group.levels(index, own)),
             "–" if values[index] is None else repr(values[index]),
             escape(str(group.statuses[index])),
+            _key(source.column("meta.commit")[index]),
             *(_key(source.column(f"{NODE}{label}")[index]) for label in labels),
         ]
         for index in shown
     ]
-    header = [*(source.short[axis] for axis in own), metric, "status", *(f"node of {label}" for label in labels)]
+    header = [
+        *(source.short[axis] for axis in own),
+        metric,
+        "status",
+        "commit",
+        *(f"node of {label}" for label in labels),
+    ]
     more = f"<p>{len(group.rows) - MOST} more trials are in the records.</p>" if len(group.rows) > MOST else ""
     caption = f"{metric} at {at}: {len(group.rows)} trials" if at else f"{metric}: {len(group.rows)} trials"
     hint = "<code>sweep why KEY</code> explains a node; its files are in <code>nodes/</code> of the store."

@@ -26,6 +26,7 @@ class Grid:
         labels: For each row its levels.
         body: For each row and column the text and its footnote mark ("" for none).
         notes: (mark, text); remarks on the whole table have the mark "".
+        bold: (row, column) of the body.
     """
 
     caption: str
@@ -34,6 +35,7 @@ class Grid:
     labels: tuple[tuple[str, ...], ...]
     body: tuple[tuple[tuple[str, str], ...], ...]
     notes: tuple[tuple[str, str], ...]
+    bold: frozenset[tuple[int, int]] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,12 @@ def lay_out(table: Table) -> Grid:
         labels=tuple(tuple(level_text(level) for level in levels) for levels in table.row_labels),
         body=body,
         notes=tuple((marks[remark], remark) for remark in remarks) + tuple(("", note) for note in table.notes),
+        bold=frozenset(
+            (row, place)
+            for place, column in enumerate(columns)
+            for row in range(len(table.cells))
+            if (row, column.index) in table.bold and not column.is_paper
+        ),
     )
 
 
@@ -107,18 +115,19 @@ def _columns(table: Table, short: dict[str, str]) -> Iterator[_Column]:
 
 def _level_texts(table: Table, levels: Levels, short: dict[str, str]) -> tuple[str, ...]:
     """Numbers and truth values do not say of what they are: `width=64`; named levels do."""
-    return tuple(_level(short[axis], level) for axis, level in zip(table.columns, levels, strict=True))
+    return tuple(level_header(short[axis], level) for axis, level in zip(table.columns, levels, strict=True))
 
 
-def _level(axis: str, level: Scalar) -> str:
+def level_header(axis: str, level: Scalar) -> str:
+    """A level as a header names it."""
     return level if isinstance(level, str) and level != "null" else f"{axis}={level_text(level)}"
 
 
 def _entry(cell: Cell, column: _Column, table: Table, marks: dict[str, str], shows_n: bool) -> tuple[str, str]:
     metric = table.header[column.index][1]
     if column.is_paper:
-        return (published_text(cell.paper, metric) if cell.paper else NOTHING), ""
-    text = cell_text(cell, table.statistic, metric)
+        return (published_text(cell.paper, metric, table.decimals) if cell.paper else NOTHING), ""
+    text = cell_text(cell, table.statistic, metric, table.decimals)
     return (f"{text} (n={cell.n})" if shows_n and cell.n else text), marks[cell.remark]
 
 
@@ -137,4 +146,4 @@ def _caption(table: Table, counts: set[int], short: dict[str, str]) -> str:
         parts.append(f"Pooled over {over}.")
     if any(cell.paper for row in table.cells for cell in row):
         parts.append("Paper: as published; in brackets ours minus it, in standard errors.")
-    return " ".join(parts)
+    return " ".join([*parts, table.bold_says]).rstrip()

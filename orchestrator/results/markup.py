@@ -64,11 +64,11 @@ def latex(grid: Grid) -> str:
             rules = [f"\\cmidrule(lr){{{stub + i + 1}-{stub + i + n}}}" for i, n, _ in found if n > 1]
             lines += [" ".join(rules)] if rules else []
     lines.append("\\midrule")
-    for labels, row in zip(without_repeats(grid.labels), grid.body, strict=True):
+    for number, (labels, row) in enumerate(zip(without_repeats(grid.labels), grid.body, strict=True)):
         cells = [escape_latex(label) for label in labels]
-        cells += [
-            escape_latex(text) + (f"\\textsuperscript{{{escape_latex(mark)}}}" if mark else "") for text, mark in row
-        ]
+        for place, (text, mark) in enumerate(row):
+            shown = f"\\textbf{{{escape_latex(text)}}}" if (number, place) in grid.bold else escape_latex(text)
+            cells.append(shown + (f"\\textsuperscript{{{escape_latex(mark)}}}" if mark else ""))
         lines.append(" & ".join(cells) + r" \\")
     lines += ["\\bottomrule", "\\end{tabular}"]
     if grid.notes:
@@ -89,9 +89,12 @@ def html(grid: Grid) -> str:
         ]
         lines.append(f"<tr>{''.join(names + groups)}</tr>")
     lines += ["</thead>", "<tbody>"]
-    for labels, row in zip(grid.labels, grid.body, strict=True):
+    for number, (labels, row) in enumerate(zip(grid.labels, grid.body, strict=True)):
         heads = [f'<th scope="row">{_html(label)}</th>' for label in labels]
-        cells = [f"<td>{_html(text)}{f'<sup>{_html(mark)}</sup>' if mark else ''}</td>" for text, mark in row]
+        cells = []
+        for place, (text, mark) in enumerate(row):
+            shown = f"<strong>{_html(text)}</strong>" if (number, place) in grid.bold else _html(text)
+            cells.append(f"<td>{shown}{f'<sup>{_html(mark)}</sup>' if mark else ''}</td>")
         lines.append(f"<tr>{''.join(heads + cells)}</tr>")
     lines.append("</tbody>")
     if grid.notes:

@@ -46,6 +46,8 @@ def plus_minus(center: float, spread: float | None, metric: str) -> str:
     """
     if spread is None:
         return _alone(center, metric)
+    if spread == math.inf:  # of values beyond 1e307
+        return f"{_alone(center, metric)} ± ∞"
     if spread == 0 and not is_fraction(metric):
         return f"{_alone(center, metric)} ± 0"
     if not is_fraction(metric) and spread < 1e-8 * abs(center):
@@ -67,19 +69,35 @@ def with_bounds(center: float, low: float, high: float, metric: str) -> str:
     return "{} [{}, {}]".format(*(f"{text}{exponent}" for text in texts))
 
 
-def cell_text(cell: Cell, statistic: str, metric: str) -> str:
+def cell_text(cell: Cell, statistic: str, metric: str, decimals: int | None = None) -> str:
     """What a cell shows, without its footnote; bounds only where two values are behind them."""
     if cell.mean is None:
         return NOTHING
-    if statistic in BOUNDED and cell.n > 1 and cell.low is not None and cell.high is not None:
+    bounded = statistic in BOUNDED and cell.n > 1 and cell.low is not None and cell.high is not None
+    if decimals is not None:
+        bounds = f" [{_fixed(cell.low, metric, decimals)}, {_fixed(cell.high, metric, decimals)}]" if bounded else ""
+        return f"{_with_decimals(cell.mean, cell.spread, metric, decimals)}{bounds}"
+    if bounded and cell.low is not None and cell.high is not None:
         return with_bounds(cell.mean, cell.low, cell.high, metric)
     return plus_minus(cell.mean, cell.spread, metric)
 
 
-def published_text(paper: Published, metric: str) -> str:
+def published_text(paper: Published, metric: str, decimals: int | None = None) -> str:
     """The published value, and ours minus it in standard errors where that is known."""
-    text = plus_minus(paper.value, paper.spread, metric)
+    if decimals is None:
+        text = plus_minus(paper.value, paper.spread, metric)
+    else:
+        text = _with_decimals(paper.value, paper.spread, metric, decimals)
     return text if paper.difference is None else f"{text} ({paper.difference:+.1f} s.e.)"
+
+
+def _with_decimals(center: float, spread: float | None, metric: str, decimals: int) -> str:
+    after = "" if spread is None else f" ± {_fixed(spread, metric, decimals)}"
+    return f"{_fixed(center, metric, decimals)}{after}"
+
+
+def _fixed(value: float | None, metric: str, decimals: int) -> str:
+    return NOTHING if value is None else f"{(100 if is_fraction(metric) else 1) * value:.{decimals}f}"
 
 
 def _alone(value: float, metric: str) -> str:

@@ -28,6 +28,17 @@ def power(effect: float, n: int, alpha: float = (1 - statistics.LEVEL) / 2) -> f
     return _power(effect * math.sqrt(n), n - 1, alpha)
 
 
+def sentence(n: int) -> str:
+    """What so many seeds can show at all.
+
+    Example:
+        >>> sentence(5)
+        'With 5 seeds a t test sees an effect of two standard deviations with 91 % power, of one with 40 %.'
+    """
+    two, one = (f"{100 * power(effect, n):.0f} %" for effect in (2, 1))
+    return f"With {n} seeds a t test sees an effect of two standard deviations with {two} power, of one with {one}."
+
+
 def seeds_needed(found: Student | Median, margins: Sequence[float], alpha: float) -> int | None:
     """The smallest number of seeds for which every one-sided test has a chance to see its margin, together `POWER`.
 

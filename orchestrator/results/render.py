@@ -9,6 +9,8 @@ import re
 import textwrap
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError, allowed
@@ -77,13 +79,18 @@ def markdown(grid: Grid) -> str:
     """A GitHub table; header levels are joined by " / "."""
     header = [*grid.stub, *(" / ".join(texts) for texts in grid.header)]
     rows = [
-        [*labels, *("".join(entry) for entry in entries)]
-        for labels, entries in zip(grid.labels, grid.body, strict=True)
+        [*map(_escape_markdown, labels), *(_markdown(grid, number, place) for place in range(len(entries)))]
+        for number, (labels, entries) in enumerate(zip(grid.labels, grid.body, strict=True))
     ]
     rule = [":--"] * len(grid.stub) + ["--:"] * len(grid.header)
-    lines = [_pipes(map(_escape_markdown, header)), _pipes(rule), *(_pipes(map(_escape_markdown, row)) for row in rows)]
+    lines = [_pipes(map(_escape_markdown, header)), _pipes(rule), *map(_pipes, rows)]
     notes = "".join(f"\n{_escape_markdown(f'{mark} {note}'.strip())}\n" for mark, note in grid.notes)
     return f"{_escape_markdown(grid.caption)}\n\n" + "\n".join(lines) + "\n" + notes
+
+
+def _markdown(grid: Grid, row: int, column: int) -> str:
+    text, mark = map(_escape_markdown, grid.body[row][column])
+    return f"**{text}**{mark}" if (row, column) in grid.bold else f"{text}{mark}"
 
 
 def _pipes(texts: Any) -> str:
@@ -97,11 +104,24 @@ def _escape_markdown(text: str) -> str:
 def text(grid: Grid, width: int = WIDTH) -> str:
     """For terminals: aligned columns, in several blocks one below the other where they are wider than `width`."""
     lines = textwrap.wrap(grid.caption, width)
-    for start, stop in _blocks(grid, width):
-        lines += ["", *_block(grid, start, stop)]
+    grid = _starred(grid)
+    measures = _measures(grid)
+    for start, stop in _blocks(grid, measures, width):
+        lines += ["", *_block(grid, measures, start, stop)]
     for mark, note in grid.notes:
         lines += textwrap.wrap(f"{mark} {note}".strip(), width, subsequent_indent=" " * (len(mark) + 1 if mark else 0))
     return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _starred(grid: Grid) -> Grid:
+    """The best cells with an asterisk: a terminal may have no bold letters."""
+    body = tuple(
+        tuple(
+            (text, f"*{mark}") if (row, place) in grid.bold else (text, mark) for place, (text, mark) in enumerate(own)
+        )
+        for row, own in enumerate(grid.body)
+    )
+    return replace(grid, body=body)
 
 
 def cells_wide(text: str) -> int:
@@ -111,10 +131,14 @@ def cells_wide(text: str) -> int:
         >>> cells_wide("95 ± 1"), cells_wide("学習"), cells_wide("e\\u0301")
         (6, 4, 1)
     """
-    return sum(
-        0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
-        for letter in text
-    )
+    if text.isascii():
+        return len(text)
+    return sum(map(_wide, text))
+
+
+@cache
+def _wide(letter: str) -> int:
+    return 0 if unicodedata.combining(letter) else 2 if unicodedata.east_asian_width(letter) in "WF" else 1
 
 
 def _pad(text: str, width: int, side: str) -> str:
@@ -123,19 +147,26 @@ def _pad(text: str, width: int, side: str) -> str:
     return " " * left + text + " " * (room - left)
 
 
-def _label_widths(grid: Grid) -> list[int]:
-    columns = zip(grid.stub, *grid.labels, strict=True)
-    return [max(cells_wide(text) for text in column) for column in columns]
+@dataclass(frozen=True)
+class _Measures:
+    """How wide things are, in terminal cells: row labels; texts and footnote marks of each column."""
+
+    labels: list[int]
+    texts: list[int]
+    marks: list[int]
 
 
-def _body_widths(grid: Grid, start: int, stop: int) -> list[int]:
+def _measures(grid: Grid) -> _Measures:
+    labels = [max(map(cells_wide, column)) for column in zip(grid.stub, *grid.labels, strict=True)]
+    columns = [*zip(*grid.body, strict=True)] or [()] * len(grid.header)
+    texts = [max((cells_wide(text) for text, _ in column), default=0) for column in columns]
+    marks = [max((len(mark) for _, mark in column), default=0) for column in columns]
+    return _Measures(labels, texts, marks)
+
+
+def _body_widths(grid: Grid, measures: _Measures, start: int, stop: int) -> list[int]:
     """Widths of columns start..stop: of their cells with room for the marks, and of the headers that span them."""
-    widths = [
-        max(cells_wide(text) + _mark_width(grid, index) for text, _ in (row[index] for row in grid.body))
-        if grid.body
-        else 0
-        for index in range(start, stop)
-    ]
+    widths = [measures.texts[index] + measures.marks[index] for index in range(start, stop)]
     header = grid.header[start:stop]
     for level in reversed(range(len(header[0]) if header else 0)):
         for first, count, title in spans(header, level):
@@ -144,16 +175,12 @@ def _body_widths(grid: Grid, start: int, stop: int) -> list[int]:
     return widths
 
 
-def _mark_width(grid: Grid, index: int) -> int:
-    return max((len(row[index][1]) for row in grid.body), default=0)
-
-
-def _blocks(grid: Grid, width: int) -> list[tuple[int, int]]:
+def _blocks(grid: Grid, measures: _Measures, width: int) -> list[tuple[int, int]]:
     """Ranges of columns that fit beside the row labels; split between outermost groups where that is possible."""
-    labels = sum(_label_widths(grid)) + GAP * len(grid.stub)
+    labels = sum(measures.labels) + GAP * len(grid.stub)
 
     def fits(start: int, stop: int) -> bool:
-        return labels + sum(_body_widths(grid, start, stop)) + GAP * (stop - start - 1) <= width
+        return labels + sum(_body_widths(grid, measures, start, stop)) + GAP * (stop - start - 1) <= width
 
     pieces: list[tuple[int, int]] = []
     for first, count, _ in spans(grid.header, 0):
@@ -168,8 +195,8 @@ def _blocks(grid: Grid, width: int) -> list[tuple[int, int]]:
     return blocks
 
 
-def _block(grid: Grid, start: int, stop: int) -> list[str]:
-    label_widths, widths, gap = _label_widths(grid), _body_widths(grid, start, stop), " " * GAP
+def _block(grid: Grid, measures: _Measures, start: int, stop: int) -> list[str]:
+    label_widths, widths, gap = measures.labels, _body_widths(grid, measures, start, stop), " " * GAP
     header = grid.header[start:stop]
     total = sum(label_widths) + sum(widths) + GAP * (len(label_widths) + len(widths) - 1)
     lines = ["─" * total]
@@ -188,12 +215,12 @@ def _block(grid: Grid, start: int, stop: int) -> list[str]:
     lines.append("─" * total)
     for labels, row in zip(without_repeats(grid.labels), grid.body, strict=True):
         stub = [_pad(label, width, "left") for label, width in zip(labels, label_widths, strict=True)]
-        lines.append(gap.join([*stub, *_cells(grid, row[start:stop], start, widths)]))
+        lines.append(gap.join([*stub, *_cells(row[start:stop], measures.marks[start:stop], widths)]))
     return [*lines, "─" * total]
 
 
-def _cells(grid: Grid, row: Sequence[tuple[str, str]], start: int, widths: Sequence[int]) -> list[str]:
+def _cells(row: Sequence[tuple[str, str]], marks: Sequence[int], widths: Sequence[int]) -> list[str]:
     return [
-        _pad(text + mark.ljust(_mark_width(grid, start + index)), widths[index], "right")
-        for index, (text, mark) in enumerate(row)
+        _pad(text + mark.ljust(room), width, "right")
+        for (text, mark), room, width in zip(row, marks, widths, strict=True)
     ]

@@ -9,9 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy
 
 LEVEL = 0.95
+FEW = 32  # values that `math.fsum` sums faster
+HUGE = 1000  # binary exponent above which 2^(e + m) might overflow
 
 
 class Interval(NamedTuple):
@@ -59,6 +64,34 @@ class Student:
         return float(stdtr(self.freedom, -margin / self.error))
 
 
+def exact_sum(values: numpy.ndarray) -> float:
+    """What `math.fsum` gives for finite numbers, several times faster for many of them.
+
+    With 2^e above all |x_i| and m = ceil(log2(n + 2)), adding 2^(e + m) to every value and subtracting it again leaves
+    their leading bits, whose sum has no rounding in whatever order; the rest is treated in the same way.
+
+    Source: Rump, Ogita and Oishi, Accurate floating-point summation part I, SIAM Journal on Scientific Computing 2008.
+
+    Example:
+        >>> import numpy
+        >>> exact_sum(numpy.array([1e16, 1.0, -1e16] * 100))
+        100.0
+    """
+    import numpy
+
+    parts, left = [], values
+    room = math.ceil(math.log2(len(values) + 2))
+    while largest := float(numpy.abs(left).max(initial=0)):
+        exponent = math.frexp(largest)[1] + room
+        if len(values) < FEW or exponent > HUGE:
+            return math.fsum(values.tolist())
+        scale = math.ldexp(1.0, exponent)
+        leading = (scale + left) - scale
+        parts.append(float(leading.sum()))
+        left = left - leading
+    return math.fsum(parts)
+
+
 def mean(values: Sequence[float]) -> float | None:
     """(1/n) sum x_i; None for no values.
 
@@ -66,7 +99,42 @@ def mean(values: Sequence[float]) -> float | None:
         >>> mean([1, 2, 3])
         2.0
     """
-    return math.fsum(values) / len(values) if values else None
+    return mean_and_std(values)[0]
+
+
+def mean_and_std(values: Sequence[float] | numpy.ndarray) -> tuple[float | None, float | None]:
+    """What `mean` and `std` say, in one go."""
+    import numpy
+
+    if not len(values):
+        return None, None
+    if len(values) < FEW and (found := _of_few(values)):
+        return found
+    array = numpy.asarray(values, dtype=float)
+    if math.frexp(float(numpy.abs(array).max()))[1] > HUGE:  # their sum may be too large where their mean is not
+        center, spread = mean_and_std(numpy.ldexp(array, -HUGE))
+        return center and center * 2.0**HUGE, spread and spread * 2.0**HUGE
+    center = exact_sum(array) / len(array)
+    if len(array) < 2:
+        return center, None
+    deviations = array - center
+    _, exponent = math.frexp(float(numpy.abs(deviations).max()))
+    deviations = numpy.ldexp(deviations, -exponent)  # exact, and no square is too large or too small
+    return center, math.ldexp(math.sqrt(exact_sum(deviations * deviations) / (len(array) - 1)), exponent)
+
+
+def _of_few(values: Sequence[float] | numpy.ndarray) -> tuple[float, float | None] | None:
+    """The same bits without numpy; None where squares or sums might be too large or too small."""
+    few = [float(value) for value in values]
+    if max(map(abs, few)) > 1e150:
+        return None
+    center = math.fsum(few) / len(few)
+    if len(few) < 2:
+        return center, None
+    deviations = [value - center for value in few]
+    if 0 < max(map(abs, deviations)) < 1e-100:
+        return None
+    return center, math.sqrt(math.fsum([value * value for value in deviations]) / (len(few) - 1))
 
 
 def std(values: Sequence[float]) -> float | None:
@@ -78,10 +146,7 @@ def std(values: Sequence[float]) -> float | None:
         >>> std([1]) is None
         True
     """
-    if len(values) < 2:
-        return None
-    center = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - center) ** 2 for value in values) / (len(values) - 1))
+    return mean_and_std(values)[1]
 
 
 def standard_error(values: Sequence[float]) -> float | None:
@@ -114,8 +179,10 @@ def student(values: Sequence[float]) -> Student | None:
         >>> round(student([1, 2, 3]).above(0), 4)
         0.0371
     """
-    error = standard_error(values)
-    return None if error is None else Student(math.fsum(values) / len(values), error, len(values) - 1, len(values))
+    center, spread = mean_and_std(values)
+    if center is None or spread is None:
+        return None
+    return Student(center, spread / math.sqrt(len(values)), len(values) - 1, len(values))
 
 
 def t_interval(values: Sequence[float], level: float = LEVEL) -> Interval | None:
@@ -154,15 +221,15 @@ def welch(high: Sequence[float], low: Sequence[float]) -> Student | None:
         >>> [round(bound, 4) for bound in welch([2, 3, 4], [1, 2, 3]).interval()]  # 2.7764 * 0.8165
         [1.0, -1.267, 3.267, 3]
     """
-    first, second = standard_error(high), standard_error(low)
-    if first is None or second is None:
+    above, below = student(high), student(low)
+    if above is None or below is None:
         return None
+    first, second = above.error, below.error
     larger = max(first, second) or 1.0
     shares = (first / larger) ** 2, (second / larger) ** 2  # of the larger: squares of small errors vanish
     parts = shares[0] ** 2 / (len(high) - 1) + shares[1] ** 2 / (len(low) - 1)
     freedom = sum(shares) ** 2 / parts if parts else len(high) + len(low) - 2
-    difference = math.fsum(high) / len(high) - math.fsum(low) / len(low)
-    return Student(difference, math.hypot(first, second), freedom, min(len(high), len(low)))
+    return Student(above.estimate - below.estimate, math.hypot(first, second), freedom, min(len(high), len(low)))
 
 
 def quantile(values: Sequence[float], probability: float) -> float | None:

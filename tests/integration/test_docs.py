@@ -58,3 +58,25 @@ def test_every_field_of_a_training_runs(tmp_path: Path):
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     assert "2 trials: 2 done" in run.stdout
+
+
+def test_the_tables_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """The page's sweep prints what the page shows, but for digits that another kind of CPU may round otherwise."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables.yaml").write_text(blocks("tables.md", "yaml")[0])
+    (tmp_path / "widths.csv").write_text(blocks("tables.md", "csv")[0])
+    assert main(["run", "tables.yaml", "--inline", "--quiet"]) == 0
+    capsys.readouterr()
+
+    def without_digits(text: str) -> list[str]:
+        return re.sub(r"[-+]?\d+\.\d+|[─ ]+", " ", text).split()
+
+    table, claims = blocks("tables.md", "text")
+    assert main(["table", "widths", "--table", "accuracy"]) == 0
+    assert without_digits(capsys.readouterr().out) == without_digits(table)
+    assert main(["claims", "widths"]) == 0
+    assert without_digits(capsys.readouterr().out) == without_digits(claims)
+    assert main(["table", "widths", "--table", "accuracy", "--explain", "16,1"]) == 0
+    assert capsys.readouterr().out.count("measure.test_accuracy") == 5
+    exec(compile(blocks("tables.md", "python")[0], "tables.md", "exec"), {})
+    assert capsys.readouterr().out.split()[:4] == ["mean", "std", "count", "axis.fit.model.width"]

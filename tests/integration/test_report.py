@@ -88,7 +88,7 @@ def test_a_number_shows_its_trials_when_it_is_pressed(folder: Path, shown: Brows
     assert len(values) == 2
     assert pressed.startswith(f"{100 * sum(values) / 2:.2f}"[:4])
     assert "test_accuracy at width = 5, noise = 0.1: 2 trials" in text
-    assert len(re.findall(r"done\t[0-9a-f]{12}$", text, re.MULTILINE)) == 2
+    assert len(re.findall(r"done\t[0-9a-f–]+\t[0-9a-f]{12}$", text, re.MULTILINE)) == 2
 
 
 def test_it_prints_on_paper_in_black_on_white(folder: Path, shown: Browser, tmp_path: Path) -> None:

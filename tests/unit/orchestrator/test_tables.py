@@ -77,7 +77,7 @@ def test_what_is_not_there_is_counted_and_never_averaged() -> None:
     assert cell.remark == "1 missing, 2 failed, 1 diverged, 1 not finite of 7 trials"
     grid = lay_out(made)
     assert grid.body[0][0] == ("2.0 ± 1.4", "†")
-    assert grid.notes == (("†", cell.remark),)
+    assert grid.notes == (("†", cell.remark), ("", "PARTIAL: 1 of 7 trials are missing."))
 
 
 def test_all_missing() -> None:
@@ -185,3 +185,38 @@ def test_notation(center: float, spread: float | None, metric: str, expected: st
 
 def test_notation_of_bounds() -> None:
     assert with_bounds(2.0, 2.0, 2.0, "loss") == "2 [2, 2]"
+
+
+@pytest.mark.parametrize(
+    ("best_in", "expected"),
+    [("column", {(0, 0), (1, 0), (0, 1)}), ("row", {(0, 1), (1, 1)}), ("table", {(0, 1)})],
+)
+def test_the_best_are_bold(best_in: str, expected: set[tuple[int, int]]) -> None:
+    """Equal ones both; a cell without a value, or alone, is none."""
+    values = {("a", 8): 2.0, ("a", 64): 1.0, ("b", 8): 2.0, ("b", 64): 1.5, ("c", 64): None}
+    rows = [
+        trial(start, 0, loss, "done" if loss else "missing", width=width) for (start, width), loss in values.items()
+    ]
+    made = table(spec(columns=("width",), best="min", best_in=best_in), records(rows), FOLDER)
+    assert made.bold == expected
+    assert [row["best"] for row in to_arrow(made).to_pylist()].count(True) == len(expected)
+    for format, sign in (("markdown", "**"), ("latex", "\\textbf{"), ("html", "<strong>"), ("text", "*")):
+        own = render(made, format).replace("Bold (* in", "").replace("Bold (\\* in", "")
+        assert own.count(sign) == len(expected) * (2 if format == "markdown" else 1)
+
+
+def test_one_metric_up_another_down_a_third_not() -> None:
+    rows = [{**trial(start, 0, at * 1.0), "metric.gain": at * 2.0, "metric.size": 1.0} for at, start in enumerate("ab")]
+    wish = {"loss": "min", "gain": "max"}
+    made = table(spec(values=("loss", "gain", "size"), best=wish), records(rows), FOLDER)
+    assert made.bold == {(0, 0), (1, 1)}
+    assert lay_out(made).caption.endswith("Bold (* in plain text): the highest gain, the lowest loss of each column.")
+
+
+@pytest.mark.parametrize(
+    ("statistic", "expected"),
+    [("mean_std", "2.000 ± 1.000"), ("mean_min_max", "2.000 [1.000, 3.000]"), ("mean_ci", "2.000 ± 2.484")],
+)
+def test_decimals(statistic: str, expected: str) -> None:
+    made = table(spec(statistic=statistic, decimals=3), records(THREE), FOLDER)
+    assert lay_out(made).body[0][0][0] == expected
