@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from orchestrator.tables import Cell
 
 NOTHING = "–"
+MOST_DIGITS = 6  # of a number, however small its uncertainty
 SENTENCES = {
     "mean_std": "mean ± sample standard deviation",
     "mean_se": "mean ± standard error",
@@ -121,7 +122,8 @@ def _to_uncertainty(values: list[float], uncertainty: float, metric: str) -> tup
     exponent = 0 if -4 <= size < 6 else size
     scaled = [value / 10.0**exponent for value in values]
     rounded = float(f"{uncertainty / 10.0**exponent:.1e}")
-    decimals = max(0, 1 - math.floor(math.log10(rounded)))
+    finest = max(0, MOST_DIGITS - 1 - size + exponent)  # seeds that agree to the last bit tell no more
+    decimals = min(finest, max(0, 1 - math.floor(math.log10(rounded))))
     return [f"{value:.{decimals}f}" for value in scaled], f"e{exponent}" if exponent else ""
 
 
