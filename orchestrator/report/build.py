@@ -55,7 +55,7 @@ def _claims(judged: _Judged) -> str:
             answers.verdict_text(verdict),
             f"{escape(verdict.says)} <span class='faint'>{escape(verdict.criterion)}</span>",
             escape(f"{verdict.found}, n\u00a0=\u00a0{verdict.n}"),
-            f'<a href="{escape(link)}#claims">{escape(dossier.name)}</a>',
+            f'<a href="{escape(link)}#claims">{escape(dossier.name)}</a>{" (partial)" if dossier.partial else ""}',
         ]
         for dossier, link, found in judged
         for verdict in found

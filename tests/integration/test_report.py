@@ -178,6 +178,9 @@ def test_the_index_has_every_claim_and_leads_to_every_report(folder: Path) -> No
     assert "2 sweeps, 2 claims" in text
     assert "Wider is better." in text
     assert "wider, &lt;b&gt;really&lt;/b&gt;" in text
+    assert "partial: 3 failed of 15 trials" in text
+    assert 'href="odd.html#claims">odd</a> (partial)' in text
+    assert 'href="plane.html#claims">plane</a> (partial)' not in text
     for name in ("plane", "odd"):
         assert f'href="{name}.html"' in text
         assert f'href="{name}.html#claims"' in text
