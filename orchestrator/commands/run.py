@@ -90,12 +90,12 @@ def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecas
     mode = _mode(request)
     todo = needed(plan, done)
     packing = str(pack_plan(plan, done, resources)) if todo else ""
-    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing, Seeds(plan, done).wanted) as progress:
+    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing, Seeds(plan, done).wanted, store) as progress:
         progress.tally.expected = coming.left
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":
-        print(closing(plan, store, summary))
+        print(closing(plan, store, summary, progress.tally, time.time()))
     return 0 if summary.complete else 1
 
 

@@ -11,7 +11,7 @@ from orchestrator.planning.adaptive import wanted
 from orchestrator.planning.costs import Costs, learn
 from orchestrator.planning.forecast import Forecast, Total, forecast
 from orchestrator.planning.needs import needed
-from orchestrator.progress import duration
+from orchestrator.terminal.wording import duration
 from orchestrator.storage import index
 
 if TYPE_CHECKING:

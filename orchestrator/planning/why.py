@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound
 from orchestrator.planning import keys
-from orchestrator.progress import duration
+from orchestrator.terminal.wording import duration
 from orchestrator.storage import index
 from orchestrator.storage.leases import Driver, Leases
 from orchestrator.store import Failure, Outcome, Store

@@ -17,11 +17,13 @@ import pytest
 
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.planning.node import Node
-from orchestrator.progress import Progress, frame, progress_line
+from orchestrator.progress import Progress
 from orchestrator.running.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
 from orchestrator.space import Trial
 from orchestrator.store import Failure, Outcome
+from orchestrator.terminal.live import frame
 from orchestrator.terminal.tally import Left, Tally
+from orchestrator.terminal.wording import progress_line
 
 T = 1000.0
 
