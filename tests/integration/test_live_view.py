@@ -22,7 +22,7 @@ axes:
     no: {}
   seed: 3
 """
-NOISE = re.compile(r"ray|mlflow|alembic|torch|INFO|WARNING", re.IGNORECASE)
+NOISE = re.compile(r"\b(ray|mlflow|alembic|torch|INFO|WARNING)\b", re.IGNORECASE)
 
 
 class Terminal:
