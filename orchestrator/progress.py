@@ -82,6 +82,7 @@ class Progress:
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
         self._live: Any = None
+        self._size: os.terminal_size | None = None
 
     def __enter__(self) -> Progress:
         if self._mode == "plain":
@@ -179,7 +180,11 @@ class Progress:
 
     def _frame(self, console: Any) -> Group:
         with suppress(OSError, ValueError):  # of this stream: the process' own may have been sent elsewhere
-            console.size = os.get_terminal_size(self._stream.fileno())
+            size = os.get_terminal_size(self._stream.fileno())
+            if self._size not in (None, size):  # the old picture was wrapped or cut: nobody knows where it begins now
+                self._stream.write("\x1b[2J\x1b[H")
+                self._stream.flush()
+            console.size = self._size = size
         with self._lock:
             return frame(self._name, self.tally, self._now(), *console.size)
 

@@ -19,6 +19,7 @@ def frame(name: str, tally: Tally, now: float, width: int, height: int) -> Group
     from rich.console import Group
     from rich.text import Text
 
+    width = max(1, width - len("^C") - 1)  # the terminal echoes that after the last line, and it must not wrap
     over = not tally.running and not tally.waiting
     lines = [
         Text.assemble((name, "bold"), "  ", (duration(now - tally.started), "dim")),
@@ -36,6 +37,7 @@ def frame(name: str, tally: Tally, now: float, width: int, height: int) -> Group
         lines.append(Text(f"        and {len(running) - len(shown)} more", "dim"))
     for line in (*lines, *errors):
         line.no_wrap, line.overflow = True, "ellipsis"
+        line.truncate(width, overflow="ellipsis")
     return Group(*lines, *errors)
 
 

@@ -66,12 +66,13 @@ def test_the_view_is_one_picture_that_survives_a_resize_and_ctrl_c(tmp_path: Pat
     terminal.resize(60, 20)
     time.sleep(1.5)
     shown = terminal.watch("never on the screen", 2.0)
-    assert any(line.startswith("nodes   ") for line in shown), shown
+    assert sum(line.startswith("nodes   ") for line in shown) == 1, shown
     terminal.process.sendintr()
     shown = terminal.watch("never on the screen", 30.0)
     assert not terminal.process.isalive()
     assert terminal.process.wait() == 130
     assert any("interrupted: what is finished is kept" in line for line in shown), shown
+    assert sum(line.startswith("nodes   ") for line in shown) == 1, f"nothing is left behind: {shown}"
     assert terminal.raw.count(b"\x1b[?25l") == terminal.raw.count(b"\x1b[?25h") == 1, "the cursor is there again"
     assert not NOISE.search(re.sub(re.escape(str(tmp_path)), "", "\n".join(shown))), shown
     (tmp_path / "screen.txt").write_text("\n".join(shown))
