@@ -28,7 +28,9 @@ ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many 
 COMMANDS = {
     "run": "run",
     "plan": "plan",
-    "status": "plan",
+    "status": "watching",
+    "logs": "watching",
+    "stop": "watching",
     "why": "why",
     "diff": "diff",
     "gc": "gc",
@@ -99,6 +101,10 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
     run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
+    run.add_argument("--only", metavar="KEY", help="one trial only, of that key or with a node of it; the rest stays")
+    run.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="with --inline: a debugger on error"
+    )
     run.add_argument("--yes", action="store_true", help="do not ask before more than one GPU-hour")
     shown = run.add_mutually_exclusive_group()
     shown.add_argument("--plain", action="store_true", help="lines instead of a live view")
@@ -114,7 +120,18 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     status = commands.add_parser("status", help="how far sweeps are")
     status.add_argument("name", nargs="?", metavar="NAME", help="a sweep (default: all of the store)")
     status.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+    status.add_argument("--follow", action="store_true", help="go on while one of them runs: a line at each change")
     _add_store(status)
+    logs = commands.add_parser("logs", help="what a sweep wrote to its log, or what is known of one trial")
+    logs.add_argument("name", metavar="NAME")
+    logs.add_argument(
+        "--trial", metavar="KEY", help="of a trial or of a node, or as much of its beginning as is needed"
+    )
+    logs.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+    _add_store(logs)
+    stop = commands.add_parser("stop", help="ask whoever runs a sweep, on any machine, to stop in good order")
+    stop.add_argument("name", metavar="NAME")
+    _add_store(stop)
     table = commands.add_parser("table", help="print the tables of a sweep")
     table.add_argument("name", metavar="NAME")
     table.add_argument("--table", metavar="TABLE", help="one table only")

@@ -30,6 +30,7 @@ from orchestrator.running.limits import TimeLimit
 from orchestrator.running.provenance import processor
 from orchestrator.running.stopping import Interrupted, Leaving
 from orchestrator.storage import calibration
+from orchestrator.storage.nodelog import Printed
 from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Damaged, Failure, Outcome, Scalar, Store
 from workloads.contract import Ended, Hardware, Job, Result, load_workload
@@ -46,6 +47,7 @@ class Executor:
         provenance: What every outcome's meta should say of the code: commit, dirty.
         share: The part of the device that is this worker's.
         asked: Whether this worker is to leave.
+        debugger: Called with the error of a node that has failed, after that is kept.
     """
 
     store: Store
@@ -55,8 +57,10 @@ class Executor:
     publish: Callable[[Event], None]
     share: float = 1.0
     asked: Callable[[], bool] = bool
+    debugger: Callable[[BaseException], None] | None = None
     _rows: list[tuple[Outcome, RunContext, float]] = field(default_factory=list)
     _flushed: float = 0.0
+    _printed: Printed | None = None
 
     def run(self, group: Group) -> None:
         """Execute a group; its nodes share what they memoize.
@@ -83,6 +87,7 @@ class Executor:
 
     def _run_one(self, node: Node, memos: dict[Hashable, Any]) -> None:
         context: RunContext | None = None
+        self._printed = Printed.now()
         try:
             workload = load_workload(node.workload)  # before the clock starts: it may import much
             self._clock = Clock()
@@ -98,6 +103,7 @@ class Executor:
     def _run_array(self, group: Group, memos: dict[Hashable, Any]) -> None:
         """All nodes of the group together; what is left when the array has ended, for an error in it, has failed."""
         running: Running = {}
+        self._printed = Printed.now()
         try:
             self._until_ended(group, memos, running)
             error: Exception = RuntimeError(f"{group.nodes[0].workload}: run_array ended without this job")
@@ -163,6 +169,7 @@ class Executor:
 
     def _commit(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> None:
         self._gauges.end(node.key)
+        self._keep_log(node)
         outcome = self._outcome(node, context, result, seconds, array)
         if files := files_of(result, context.history, context.artifacts()):
             committed = self.store.commit_folder(outcome, files)
@@ -181,10 +188,18 @@ class Executor:
             self.publish(InputDamaged(node.key, error.key, str(error), time.time()))
             return
         self._gauges.end(node.key)
+        self._keep_log(node)
         text = "".join(traceback.format_exception(error))
         failure = Failure(node.key, _last_line(error), text, self._meta(context))
         self.store.fail(failure)
         self.publish(NodeFailed(node.key, failure, time.time()))
+        if self.debugger is not None:
+            self.debugger(error)
+
+    def _keep_log(self, node: Node) -> None:
+        """What was printed since the node, or the array that it is of, began."""
+        if self._printed is not None:
+            self._printed.keep(self.store, node.key)
 
     def _context(self, node: Node, memos: dict[Hashable, Any]) -> RunContext:
         inputs = {role: load_input(self.store, ref.key, ref.part) for role, ref in node.inputs.items()}
@@ -258,7 +273,6 @@ def _worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-@cache
 @cache
 def _hardware(device: str) -> dict[str, Scalar]:
     """What kind of GPU or of CPU the device is."""

@@ -22,15 +22,19 @@ from orchestrator.running.events import (
     StopAsked,
     TrialsAdded,
 )
-from orchestrator.terminal.tally import Left, Running, Tally
+from orchestrator.terminal.failures import failure_text
+from orchestrator.terminal.live import frame
+from orchestrator.terminal.tally import Tally
+from orchestrator.terminal.wording import progress_line, start_line
 
 if TYPE_CHECKING:
     from rich.console import Group
-    from rich.text import Text
 
     from orchestrator.plan import Plan
+    from orchestrator.store import Store
 
 Mode = Literal["auto", "live", "plain", "json", "quiet"]
+FAILURES = 3  # shown as they happen, one of each kind; the end has all kinds
 PLAIN_SECONDS = 30.0  # between lines where there is no terminal
 FRAMES_PER_SECOND = 2
 NAMES = {
@@ -55,6 +59,7 @@ class Progress:
         mode: "auto" is a live view on a terminal and plain lines elsewhere.
         packing: How the run is spread over the machine, said first; empty where there is nothing to do.
         wanted: The trials that adaptive seeds ask for so far; None for all of the plan.
+        store: Where the sweep lies, for the command that runs a failed trial alone.
     """
 
     def __init__(
@@ -65,16 +70,19 @@ class Progress:
         mode: Mode = "auto",
         packing: str = "",
         wanted: Collection[int] | None = None,
+        store: Store | None = None,
     ) -> None:
         self.tally = Tally(plan, needed, time.time(), wanted)
         self._name, self._stream = plan.spec.record_name, stream
         self._mode: Mode = ("live" if stream.isatty() else "plain") if mode == "auto" else mode
-        self._packing = packing
+        self._packing, self._plan, self._store = packing, plan, store
+        self._shown: set[str] = set()  # the kinds of errors
         self._clock = time.monotonic()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._ticker: threading.Thread | None = None
         self._live: Any = None
+        self._size: os.terminal_size | None = None
 
     def __enter__(self) -> Progress:
         if self._mode == "plain":
@@ -110,13 +118,23 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         with self._lock:
-            first_failure = isinstance(event, NodeFailed) and not self.tally.failed
             self.tally.take(event)
         if self._mode == "json":
             self._print_json(NAMES[type(event)], event.time, _event_fields(event, self.tally))
         elif self._mode != "quiet" and isinstance(event, InputDamaged | StopAsked):
             self._print(f"{self._name}: {_notice(event)}")
-        elif self._mode == "plain" and first_failure:
+        elif self._mode != "quiet" and isinstance(event, NodeFailed):
+            self._say_failure(event)
+
+    def _say_failure(self, event: NodeFailed) -> None:
+        """The first of each kind."""
+        error = event.failure.error
+        if error in self._shown or len(self._shown) >= FAILURES:
+            return
+        self._shown.add(error)
+        if self._store is not None:
+            self._print(f"{self._name}: {failure_text(self._plan, event.key, error, self._store)}")
+        else:
             self._print(f"{self._name}: failed: {self.tally.last_error}")
 
     def _now(self) -> float:
@@ -135,7 +153,11 @@ class Progress:
 
     def _print(self, line: str) -> None:
         try:
-            print(line, file=self._stream, flush=True)
+            if self._live is not None and self._live.is_started:  # above the view, which stays whole
+                for part in line.splitlines():  # a part that is cut is said whole at the end
+                    self._live.console.print(part, markup=False, highlight=False, no_wrap=True, overflow="ellipsis")
+            else:
+                print(line, file=self._stream, flush=True)
         except (OSError, ValueError):  # whoever read this has gone; the run goes on
             self._mode = "quiet"
 
@@ -158,7 +180,11 @@ class Progress:
 
     def _frame(self, console: Any) -> Group:
         with suppress(OSError, ValueError):  # of this stream: the process' own may have been sent elsewhere
-            console.size = os.get_terminal_size(self._stream.fileno())
+            size = os.get_terminal_size(self._stream.fileno())
+            if self._size not in (None, size):  # the old picture was wrapped or cut: nobody knows where it begins now
+                self._stream.write("\x1b[2J\x1b[H")
+                self._stream.flush()
+            console.size = self._size = size
         with self._lock:
             return frame(self._name, self.tally, self._now(), *console.size)
 
@@ -195,106 +221,3 @@ def _event_fields(event: Event, tally: Tally) -> dict[str, Any]:
 def _plain_numbers(values: Mapping[str, float]) -> dict[str, float | str]:
     """JSON knows no nan and inf: they are words."""
     return {name: value if value - value == 0 else str(value) for name, value in values.items()}
-
-
-def duration(seconds: float) -> str:
-    """Example:
-    >>> [duration(value) for value in (4.2, 75, 3725, 200000)]
-    ['4 s', '1:15 min', '1:02 h', '2 d 7 h']
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}:{whole % 60:02} min"
-    if whole < 86400:
-        return f"{whole // 3600}:{whole % 3600 // 60:02} h"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def left_text(left: Left | None) -> str:
-    """Example:
-    >>> left_text(Left(75.0, 12.0, False))
-    '~1:15 min left (+- 12 s)'
-    """
-    if left is None or (left.at_least and left.seconds < 1):
-        return ""
-    spread = f" (+- {duration(left.spread)})" if left.spread is not None and left.spread >= 1 else ""
-    return f"{'more than ' if left.at_least else '~'}{duration(left.seconds)} left{spread}"
-
-
-def start_line(name: str, tally: Tally) -> str:
-    """The first plain line."""
-    done = f", {tally.trials_done} already done" if tally.trials_done else ""
-    return f"{name}: {tally.trials} trials{done}; {len(tally.needed)} of {len(tally.plan.nodes)} nodes to run"
-
-
-def node_counts(tally: Tally) -> str:
-    """The nodes by what became of them, without what there is none of."""
-    counts = {"done": len(tally.done), "failed": len(tally.failed), "skipped": len(tally.skipped)}
-    counts |= {"running": len(tally.running), "waiting": tally.waiting}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count or name == "done")
-
-
-def progress_line(name: str, tally: Tally, now: float) -> str:
-    """A plain line on how far the run is."""
-    parts = [f"{name}: {tally.trials_done} of {tally.trials} trials", f"nodes: {node_counts(tally)}"]
-    parts.append(duration(now - tally.started))
-    if tally.running or tally.waiting:
-        parts.append(left_text(tally.left(now)))
-    return "; ".join(part for part in parts if part)
-
-
-def frame(name: str, tally: Tally, now: float, width: int, height: int) -> Group:
-    """One picture of the live view: lines that are cut, never wrapped, and no more of them than the window has."""
-    from rich.console import Group
-    from rich.text import Text
-
-    over = not tally.running and not tally.waiting
-    lines = [
-        Text.assemble((name, "bold"), "  ", (duration(now - tally.started), "dim")),
-        _bar(tally, width),
-        Text(f"nodes   {node_counts(tally)}"),
-        Text(f"pace    {pace_text(tally, now)}  {'' if over else left_text(tally.left(now))}".rstrip()),
-    ]
-    errors = [Text(f"error   {tally.last_error}", "red")] if tally.last_error else []
-    room = max(1, height - len(lines) - len(errors) - 2)
-    running = [*tally.running.values()]
-    shown = running if len(running) <= room else running[: room - 1]
-    lines += [_running_line(item, width) for item in shown]
-    if len(shown) < len(running):
-        lines.append(Text(f"        and {len(running) - len(shown)} more", "dim"))
-    for line in (*lines, *errors):
-        line.no_wrap, line.overflow = True, "ellipsis"
-    return Group(*lines, *errors)
-
-
-def pace_text(tally: Tally, now: float) -> str:
-    """Nodes per second, minute or hour: whichever is easy to read."""
-    rate = tally.rate(now)
-    if rate == 0:
-        return "nothing finished yet"
-    for unit, seconds in (("s", 1), ("min", 60)):
-        if rate * seconds >= 1:
-            return f"{rate * seconds:.1f} nodes/{unit}"
-    return f"{rate * 3600:.1f} nodes/h"
-
-
-def _bar(tally: Tally, width: int) -> Text:
-    from rich.text import Text
-
-    count = f" {tally.trials_done}/{tally.trials}"
-    size = max(5, min(40, width - len("trials  ") - len(count)))
-    full = size * tally.trials_done // max(tally.trials, 1)
-    return Text.assemble("trials  ", ("━" * full, "green"), ("─" * (size - full), "dim"), count)
-
-
-def _running_line(running: Running, width: int) -> Text:
-    from rich.text import Text
-
-    steps = {} if running.step is None or "epoch" in running.values else {"step": running.step}
-    values = {**steps, **running.values} if running.step is not None else {}
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
-    room = max(16, width // 2 - 10)
-    label = running.label if not shown or len(running.label) <= room else running.label[: room - 1] + "…"
-    return Text.assemble("        " if width >= 60 else "  ", (label, "cyan"), "  " if shown else "", shown)

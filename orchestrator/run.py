@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from orchestrator import record
 from orchestrator.frontier import Frontier
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.planning import adaptive
 from orchestrator.planning.needs import needed
-from orchestrator.running.events import Observer
+from orchestrator.running.events import Event, NodeFailed, Observer
 from orchestrator.running.recording import recording
 from orchestrator.running.resources import Packing, Resources, pack
 from orchestrator.running.stopping import Stopping
 from orchestrator.storage import index
-from orchestrator.storage.leases import Leases
+from orchestrator.storage.leases import Driver, Leases
 from orchestrator.storage.writing import NotWritable, write_atomically
 from orchestrator.store import OUTCOME, Damaged, Failure, Outcome, Store
 from orchestrator.sweepfile.saving import saved_files
@@ -95,7 +95,8 @@ def execute_plan(
     reused = sum(key in done for key in plan.nodes)
     damaged = again = _set_aside_unreadable(plan, store, done)
     executed = 0
-    with Stopping() as stopping, Leases(store) as leases:
+    driver = Driver.this(plan.spec.record_name)
+    with Stopping() as stopping, Leases(store, driver, stop=stopping.ask) as leases:
         while True:
             packing = pack_plan(plan, done, resources)
             frontier = Frontier(plan, done, leases, packing.workers, observers, packing.arrays)
@@ -115,6 +116,35 @@ def execute_plan(
                 labels = {f"{plan.nodes[key].label} {key[:10]}": error for key, error in damaged.items()}
                 return Summary(executed, reused, statuses, errors, labels)
             done = {key: outcome for key, outcome in frontier.done.items() if key not in again}
+
+
+def compute_trial(
+    plan: Plan, trial: PlannedTrial, store: Store, done: dict[str, Outcome], data_dir: Path, resources: Resources
+) -> dict[str, Failure]:
+    """Compute what one trial lacks, in this process, and write the records of the whole plan; what failed, by key.
+
+    Raises:
+        Interrupted: a stop was asked for.
+        NotWritable: the store takes nothing any more.
+    """
+    needs = {*trial.nodes.values()}
+    for key in reversed([*plan.nodes]):  # a stage that gathers reaches nodes of other trials too
+        if key in needs:
+            needs |= {ref.key for ref in plan.nodes[key].inputs.values()}
+    part = replace(plan, trials=(trial,), nodes={key: node for key, node in plan.nodes.items() if key in needs})
+    failures: dict[str, Failure] = {}
+
+    def take(event: Event) -> None:
+        if isinstance(event, NodeFailed):
+            failures[event.key] = event.failure
+
+    driver = Driver.this(plan.spec.record_name)
+    with Stopping() as stopping, Leases(store, driver, stop=stopping.ask) as leases:
+        packing = pack_plan(part, done, resources)
+        frontier = Frontier(part, dict(done), leases, packing.workers, [take], packing.arrays)
+        _engine(resources)(frontier, store, data_dir, resources, packing, stopping)
+        write_records(plan, store, {**done, **frontier.done})
+    return failures
 
 
 def _set_aside_unreadable(plan: Plan, store: Store, done: Mapping[str, Outcome]) -> Damages:

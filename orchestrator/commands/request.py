@@ -29,7 +29,7 @@ def data_dir(request: Namespace) -> Path:
 def resources_of(request: Namespace) -> Resources:
     """What the options of `run` and `plan` let it use of the machine."""
     address, inline = getattr(request, "address", None), getattr(request, "inline", False)
-    return Resources(request.jobs, request.gpus, address, inline, request.array)
+    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug)
 
 
 def saved_spec(store: Store, name: str) -> SweepSpec:

@@ -35,6 +35,8 @@ def run_command(request: Namespace) -> int:
         raise SweepError("--inline runs everything in this process: it goes with neither --address nor --jobs")
     plans = [planned(path, request) for path in request.specs]
     store = Store.at(request.store)
+    if request.only is not None:
+        return _run_only(plans, store, request)
     refuse_unreachable(request.address)
     target(store, request.tracking_uri)  # refuses one that holds a password
     _refuse_equal_names(plans)
@@ -55,6 +57,28 @@ def run_command(request: Namespace) -> int:
     return max(codes)
 
 
+def _run_only(plans: Sequence[Plan], store: Store, request: Namespace) -> int:
+    """`--only KEY`: one trial; its output is on the screen, and the records are those of the whole plan."""
+    from orchestrator.run import compute_trial, save_spec
+    from orchestrator.terminal.failures import failure_text
+    from orchestrator.terminal.finding import find_trial
+
+    if len(plans) != 1 or not request.inline:
+        raise SweepError("--only KEY runs one trial of one sweep in this process: it needs --inline, and one SPEC")
+    plan = plans[0]
+    trial = find_trial(plan, request.only)
+    done = index.known(store, plan.nodes)
+    _refuse_missing_data(plan, frozenset(trial.nodes.values()) - done.keys())
+    if not store.sweep_folder(plan.spec.record_name).exists():
+        save_spec(plan, store.prepare())
+    left = [key for key in dict.fromkeys(trial.nodes.values()) if key not in done]
+    print(f"trial {trial.key}: {len(left)} of {len(set(trial.nodes.values()))} nodes to run", flush=True)
+    failures = compute_trial(plan, trial, store.prepare(), done, data_dir(request), resources_of(request))
+    for key, failure in failures.items():
+        print(failure_text(plan, key, failure.error, store), file=sys.stderr)
+    return 1 if failures else 0
+
+
 def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecast, request: Namespace) -> int:
     from orchestrator.progress import Progress
     from orchestrator.run import pack_plan, run_sweep
@@ -66,12 +90,12 @@ def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecas
     mode = _mode(request)
     todo = needed(plan, done)
     packing = str(pack_plan(plan, done, resources)) if todo else ""
-    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing, Seeds(plan, done).wanted) as progress:
+    with quiet(log) as screen, Progress(plan, todo, screen, mode, packing, Seeds(plan, done).wanted, store) as progress:
         progress.tally.expected = coming.left
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":
-        print(closing(plan, store, summary))
+        print(closing(plan, store, summary, progress.tally, time.time()))
     return 0 if summary.complete else 1
 
 

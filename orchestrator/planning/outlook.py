@@ -11,8 +11,8 @@ from orchestrator.planning.adaptive import wanted
 from orchestrator.planning.costs import Costs, learn
 from orchestrator.planning.forecast import Forecast, Total, forecast
 from orchestrator.planning.needs import needed
-from orchestrator.progress import duration
 from orchestrator.storage import index
+from orchestrator.terminal.wording import duration
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan

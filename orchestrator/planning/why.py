@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound
 from orchestrator.planning import keys
-from orchestrator.progress import duration
 from orchestrator.storage import index
 from orchestrator.storage.leases import Driver, Leases
 from orchestrator.store import Failure, Outcome, Store
+from orchestrator.terminal.wording import duration
 from orchestrator.to_mlflow.naming import flattened
 from workloads.contract import load_workload
 

@@ -155,7 +155,9 @@ class Conductor:
         if self._reason:
             return
         self._reason, self._until = reason, time.monotonic() + GRACE
-        self._frontier.tell(StopAsked("" if isinstance(reason, Interrupted) else str(reason), time.time()))
+        self._frontier.tell(
+            StopAsked(self._stopping.why if isinstance(reason, Interrupted) else str(reason), time.time())
+        )
         for crew in self._crews.values():
             self._excuse(crew)
 

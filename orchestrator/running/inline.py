@@ -11,7 +11,7 @@ from typing import Any
 
 from orchestrator.execute import Executor
 from orchestrator.frontier import Frontier
-from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeStarted
+from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeStarted, StopAsked
 from orchestrator.running.limits import TimeLimit
 from orchestrator.running.provenance import provenance
 from orchestrator.running.resources import Packing, Resources
@@ -30,7 +30,13 @@ def run_inline(
     """
     with _Alarm(frontier, stopping) as alarm:
         executor = Executor(
-            store, data_dir, resources.device, provenance(), alarm.publish, asked=lambda: stopping.number is not None
+            store,
+            data_dir,
+            resources.device,
+            provenance(),
+            alarm.publish,
+            asked=lambda: stopping.number is not None,
+            debugger=post_mortem if resources.debug else None,
         )
         while not frontier.finished:
             if stopping.number is not None:
@@ -42,8 +48,19 @@ def run_inline(
             try:
                 executor.run(group)
             except Interrupted:
+                if stopping.why:
+                    frontier.tell(StopAsked(stopping.why, time.time()))
                 raise Interrupted(stopping.number or signal.SIGINT) from None
             frontier.give_back(group)  # what a time limit has ended together with a node of its array
+
+
+def post_mortem(error: BaseException) -> None:
+    """A debugger where a node has failed."""
+    import pdb
+    import traceback
+
+    traceback.print_exception(error)
+    pdb.post_mortem(error.__traceback__)
 
 
 class _Alarm:

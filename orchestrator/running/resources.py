@@ -25,6 +25,7 @@ class Resources:
         address: A running Ray, or None for an embedded one on this machine.
         inline: Everything in this process, without Ray.
         array: Whether nodes are computed together: auto is on for GPUs and off for CPUs; a number is on, of so many.
+        debug: A debugger where a node fails; only inline.
     """
 
     jobs: int | None = None
@@ -32,6 +33,7 @@ class Resources:
     address: str | None = None
     inline: bool = False
     array: Literal["off", "auto"] | int = "auto"
+    debug: bool = False
 
     @property
     def device(self) -> str:

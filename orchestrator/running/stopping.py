@@ -1,4 +1,5 @@
-"""How a run is asked to stop: by SIGINT or SIGTERM, in good order the first time, at once the second."""
+"""How a run is asked to stop: by SIGINT or SIGTERM, in good order the first time, at once the second; or by another
+process, through the store."""
 
 from __future__ import annotations
 
@@ -33,12 +34,14 @@ class Stopping:
     Attributes:
         number: The signal that asked; None while none did.
         since: When it did, on the monotonic clock.
+        why: Who asked, where it was not by a signal.
         told: Called when it does, by the handler of the signal.
     """
 
     def __init__(self) -> None:
         self.number: int | None = None
         self.since = 0.0
+        self.why = ""
         self.told: Callable[[], None] | None = None
         self._before: dict[int, Any] = {}
 
@@ -56,6 +59,12 @@ class Stopping:
         """Hear the signals, also after a library has put its own handlers in place."""
         for number in self._before:
             signal.signal(number, self._hear)
+
+    def ask(self, who: str) -> None:
+        """Stop as SIGTERM would; from any thread, and never at once."""
+        if self.number is None:
+            self.why = f"asked by {who} (sweep stop)"
+            self._hear(signal.SIGTERM, None)
 
     def overdue(self, more: float = 0.0) -> bool:
         """Whether what was asked to stop has had its time, and so many seconds more."""

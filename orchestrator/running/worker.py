@@ -32,6 +32,7 @@ class Worker:
         self._ending = False  # this process was told to end
         self._ended = False
         signal.signal(signal.SIGTERM, self._terminate)
+        os.dup2(1, 2)  # one log of all that a node prints, in its order
 
     def begin(self, job: Mapping[str, Any]) -> None:
         """Take up a group. `job` says where its store and data lie, and what to say of the code."""

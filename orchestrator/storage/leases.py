@@ -9,33 +9,41 @@ own monotonic clock.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from orchestrator.store import Store, write_atomically
 
 BEAT = 10.0  # seconds between heartbeats
+LOOK = 1.0  # seconds between looks for a request to stop
 
 
 @dataclass(frozen=True)
 class Driver:
-    """A process that runs a sweep."""
+    """A process that runs a sweep, named by its records."""
 
     name: str
     host: str
     pid: int
     boot: str
     started: str
+    sweep: str = ""
 
     @classmethod
-    def this(cls) -> Driver:
-        return cls(uuid.uuid4().hex[:12], socket.gethostname(), os.getpid(), _boot(), _start_time(os.getpid()))
+    def this(cls, sweep: str = "") -> Driver:
+        pid = os.getpid()
+        return cls(uuid.uuid4().hex[:12], socket.gethostname(), pid, _boot(), _start_time(pid), sweep)
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
 
     def here(self) -> bool:
         return self.host == socket.gethostname()
@@ -68,10 +76,15 @@ def _start_time(pid: int) -> str:
 
 @dataclass
 class Leases:
-    """The leases of one driver in one store; `with` keeps its heart beating and gives all back."""
+    """The leases of one driver in one store; `with` keeps its heart beating and gives all back.
+
+    Args:
+        stop: Called, once and from a thread of its own, when somebody asks the driver to stop; with who asked.
+    """
 
     store: Store
     driver: Driver = field(default_factory=Driver.this)
+    stop: Callable[[str], None] | None = None
     held: set[str] = field(default_factory=set)
     _seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -89,8 +102,7 @@ class Leases:
         self._stop.set()
         for key in [*self.held]:
             self.release(key)
-        self._heart(self.driver.name).unlink(missing_ok=True)
-        self._identity.unlink(missing_ok=True)
+        self._remove(self.driver.name)
 
     def claim(self, key: str) -> bool:
         """Whether the node is ours to compute now; False while another living driver has it."""
@@ -122,6 +134,16 @@ class Leases:
         found = [self._holder(path) for path in self._hearts.glob("*.json")]
         return [driver for driver in found if driver is not None and self._lives(driver)]
 
+    def ask_to_stop(self, driver: Driver) -> None:
+        """Ask a driver, wherever it runs, to stop in good order; it looks every second."""
+        write_atomically(self._request(driver.name), f"{getpass.getuser()} on {socket.gethostname()}")
+
+    def silent(self, driver: Driver) -> float:
+        """Seconds since the last heartbeat of a driver, as far as the clocks of two machines agree."""
+        with contextlib.suppress(OSError):
+            return max(0.0, time.time() - self._heart(driver.name).stat().st_mtime)
+        return 0.0
+
     def _void(self, path: Path, holder: Driver | None) -> bool:
         """Take away the lease that was `holder`'s; not one that another driver has made in its place meanwhile."""
         aside = path.with_name(f".void-{uuid.uuid4().hex}")
@@ -141,8 +163,11 @@ class Leases:
         for path in self._hearts.glob("*.json"):
             driver = self._holder(path)
             if driver is not None and driver.here() and not driver.alive_here():
-                self._heart(driver.name).unlink(missing_ok=True)
-                path.unlink(missing_ok=True)
+                self._remove(driver.name)
+
+    def _remove(self, driver: str) -> None:
+        for path in (self._heart(driver), self._request(driver), self._hearts / f"{driver}.json"):
+            path.unlink(missing_ok=True)
 
     @property
     def _folder(self) -> Path:
@@ -161,6 +186,9 @@ class Leases:
 
     def _heart(self, driver: str) -> Path:
         return self._hearts / f"{driver}.beat"
+
+    def _request(self, driver: str) -> Path:
+        return self._hearts / f"{driver}.stop"
 
     def _create(self, path: Path) -> bool:
         try:
@@ -193,10 +221,13 @@ class Leases:
         write_atomically(self._heart(self.driver.name), str(count))
 
     def _keep_beating(self) -> None:
-        count = 0
-        while not self._stop.wait(BEAT):
-            count += 1
-            try:
-                self._beat(count)
-            except OSError:  # a full disk must not end the heart: the next beat may succeed
-                continue
+        count, due, asked = 0, time.monotonic() + BEAT, False
+        while not self._stop.wait(min(LOOK, BEAT)):
+            # A full disk must not end the heart: the next beat may succeed.
+            with contextlib.suppress(OSError):
+                if time.monotonic() >= due:
+                    count, due = count + 1, time.monotonic() + BEAT
+                    self._beat(count)
+                if self.stop is not None and not asked and self._request(self.driver.name).exists():
+                    asked = True
+                    self.stop(self._request(self.driver.name).read_text())

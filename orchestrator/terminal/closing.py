@@ -12,17 +12,23 @@ from orchestrator.results.render import render
 from orchestrator.results.verdicts import render_verdicts
 from orchestrator.run import Summary
 from orchestrator.store import Store
+from orchestrator.terminal.failures import debug_command
+from orchestrator.terminal.tally import Tally
+from orchestrator.terminal.wording import duration
 
 ERRORS = 5  # distinct errors shown; the records have all
 
 
-def closing(plan: Plan, store: Store, summary: Summary) -> str:
-    """The text after the progress; a pure function of its arguments and the records."""
+def closing(plan: Plan, store: Store, summary: Summary, tally: Tally, now: float) -> str:
+    """The text after the progress, at `now` in unix seconds; a pure function of its arguments and the records."""
     name = plan.spec.record_name
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     trials = sum(summary.statuses.values())
-    parts = [f"{name}: {summary.executed} nodes executed, {summary.reused} reused; {trials} trials: {statuses}"]
-    parts += [_errors(summary)] if summary.errors else []
+    parts = [
+        f"{name}: {summary.executed} nodes executed, {summary.reused} reused; {trials} trials: {statuses}\n"
+        + spent_text(tally, now)
+    ]
+    parts += [_errors(summary, plan, store, tally)] if summary.errors else []
     parts += [_damages(summary, store)] if summary.damaged else []
     records = record.read(store.records_folder(name))
     parts += [
@@ -35,12 +41,28 @@ def closing(plan: Plan, store: Store, summary: Summary) -> str:
     return "\n\n".join(parts)
 
 
-def _errors(summary: Summary) -> str:
+def spent_text(tally: Tally, now: float) -> str:
+    """Wall time, and the hours of work of the nodes that were computed."""
+    hours = [f"{seconds / 3600:.3g} {kind.upper()}-hours" for kind, seconds in tally.spent.items() if seconds > 0]
+    return "; ".join([f"wall time {duration(max(0.0, now - tally.started))}", *hours])
+
+
+def _errors(summary: Summary, plan: Plan, store: Store, tally: Tally) -> str:
     shown = sorted(summary.errors.items(), key=lambda item: -item[1])
-    lines = [f"  {count} x {error}" for error, count in shown[:ERRORS]]
+    keys = {error: key for key, error in tally.failed.items()}
+    lines = []
+    for error, count in shown[:ERRORS]:
+        lines.append(f"  {count} x {error}")
+        if key := next((key for text, key in keys.items() if error.endswith(text)), None):
+            lines.append(f"      {debug_command(plan, key, store)}")
     if len(shown) > ERRORS:
         lines.append(f"  and {len(shown) - ERRORS} more kinds")
-    return "\n".join(["What failed (run again to try once more; tracebacks are in failed/ of the store):", *lines])
+    return "\n".join(
+        [
+            f"What failed (run again to try once more; tracebacks: sweep logs {plan.spec.record_name} --trial KEY):",
+            *lines,
+        ]
+    )
 
 
 def _damages(summary: Summary, store: Store) -> str:
@@ -54,7 +76,8 @@ def _places(store: Store, name: str, unsent: int) -> str:
         f"Records   {store.records_folder(name) / 'trials.parquet'}",
         f"Table     sweep table {name}{where} --format latex",
         f"Report    sweep report {name}{where}",
-        f"MLflow    sweep ui{where}",
+        f"Log       {store.sweep_folder(name) / 'run.log'}",
+        f"MLflow    sweep ui{where}, then http://127.0.0.1:5000",
     ]
     if unsent:
         lines.append(f"MLflow has not got {unsent} operations yet: sweep sync{where}")

@@ -15,6 +15,7 @@ from orchestrator.running.events import (
     NodeDone,
     NodeFailed,
     NodeLogged,
+    NodeSampled,
     NodeSkipped,
     NodeStarted,
     TrialsAdded,
@@ -74,6 +75,8 @@ class Tally:
         wanted: The trials that adaptive seeds ask for so far; None for all of the plan.
 
     Attributes:
+        spent: Seconds of work of the nodes that this run computed, on "cpu" and on "gpu".
+        busy: The latest samples of the machine's GPUs, by name.
         expected: What a forecast makes of the whole run; shown until the first node has ended.
     """
 
@@ -85,6 +88,8 @@ class Tally:
         self.failed: dict[str, str] = {}
         self.skipped: set[str] = set()
         self.executed = 0
+        self.busy: dict[str, float] = {}
+        self.spent = {"cpu": 0.0, "gpu": 0.0}
         self.last_error: str | None = None
         self.expected: Left | None = None
         self._targets = [frozenset(trial.nodes[name] for name in trial.targets) for trial in plan.trials]
@@ -120,6 +125,8 @@ class Tally:
             running = self.running.setdefault(event.key, Running(self.label(event.key), stage, event.time))
             running.step = event.step
             running.values.update(event.values)
+        elif isinstance(event, NodeSampled):
+            self.busy |= {name: value for name, value in event.values.items() if "gpu_" in name}
         elif isinstance(event, TrialsAdded):
             self._add(event)
         elif isinstance(event, InputDamaged):
@@ -161,6 +168,8 @@ class Tally:
             if was_running is not None:  # else another driver computed it
                 self.executed += 1
                 self._durations[stage].add(event.outcome.seconds)
+                kind = "gpu" if str(event.outcome.meta.get("device", "cpu")).startswith("cuda") else "cpu"
+                self.spent[kind] += event.outcome.seconds
             self._close_trials(key)
         elif isinstance(event, NodeFailed):
             self.failed[key] = event.failure.error

@@ -17,11 +17,13 @@ import pytest
 
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.planning.node import Node
-from orchestrator.progress import Progress, frame, progress_line
+from orchestrator.progress import Progress
 from orchestrator.running.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
 from orchestrator.space import Trial
 from orchestrator.store import Failure, Outcome
+from orchestrator.terminal.live import frame
 from orchestrator.terminal.tally import Left, Tally
+from orchestrator.terminal.wording import progress_line
 
 T = 1000.0
 
@@ -216,7 +218,7 @@ def test_in_a_terminal_the_view_is_drawn_in_place(width: int) -> None:
             view(NodeSkipped(key, "fit1", T))
     shown = read_all(master)
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 1, "the cursor is there again"
-    frames = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "")
+    frames = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n")
     assert "2/4" in frames
     assert "error   fit seed=1: ValueError: no" in frames
     assert all(len(line) <= width for line in frames.splitlines())
