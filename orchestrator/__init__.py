@@ -3,18 +3,19 @@
 In Python: `orchestrator.results("NAME", store="runs")` is a sweep's records as a pandas DataFrame.
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.results.frame import results
+    import pandas
 
 __all__ = ["results"]
 
 
-def __getattr__(name: str) -> Any:
-    """`orchestrator.results`, loaded when it is asked for: the folder of that name, which can be called."""
-    if name == "results":
-        import importlib
+def results(name: str, store: str | Path = "runs") -> pandas.DataFrame:
+    """The records of a sweep, or of a bundle: one row per trial. See `findings.frame.results`."""
+    from orchestrator.findings.frame import results as read  # loads pandas
 
-        return importlib.import_module("orchestrator.results")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return read(name, store)

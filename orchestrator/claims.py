@@ -16,12 +16,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.findings import power, statistics
+from orchestrator.findings.cases import Undecidable, axis_of, bound_of, cases
+from orchestrator.findings.evidence import ALPHA, PERCENT, Case, Judgement, judgement
+from orchestrator.findings.levels import level_text
+from orchestrator.findings.notation import interval_text
 from orchestrator.record import ADAPTIVE
-from orchestrator.results import power, statistics
-from orchestrator.results.cases import Undecidable, axis_of, bound_of, cases
-from orchestrator.results.evidence import ALPHA, PERCENT, Case, Judgement, judgement
-from orchestrator.results.levels import level_text
-from orchestrator.results.notation import interval_text
 
 if TYPE_CHECKING:
     import pyarrow

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 
 from orchestrator.errors import NotFound
+from orchestrator.findings import schema
+from orchestrator.findings.levels import level_array, level_text, level_type, short_names
+from orchestrator.findings.schema import AXIS, METRIC
 from orchestrator.planning.adaptive import Seeds
-from orchestrator.results import schema
-from orchestrator.results.levels import level_array, level_text, level_type, short_names
-from orchestrator.results.schema import AXIS, METRIC
 from orchestrator.store import Outcome, Scalar, write_atomically
 from orchestrator.sweepfile.axes import SEED
 

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow
 
 from orchestrator.errors import NotFound, allowed
+from orchestrator.findings import published, statistics
+from orchestrator.findings.best import best_cells, sentence
+from orchestrator.findings.levels import level_array, level_type
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names, partial
-from orchestrator.results import published, statistics
-from orchestrator.results.best import best_cells, sentence
-from orchestrator.results.levels import level_array, level_type
 from orchestrator.store import Scalar
 from orchestrator.sweepfile.axes import SEED
 
 if TYPE_CHECKING:
     import numpy
 
-    from orchestrator.results.published import Paper, Published
+    from orchestrator.findings.published import Paper, Published
     from orchestrator.spec import TableSpec
 
 Levels = tuple[Scalar, ...]

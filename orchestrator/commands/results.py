@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def table_command(request: Namespace) -> int:
     """`sweep table`: the tables of a sweep from its records, or where one number of them comes from."""
     from orchestrator import tables
-    from orchestrator.results import origins
-    from orchestrator.results.render import render
+    from orchestrator.findings import origins
+    from orchestrator.findings.render import render
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
@@ -51,7 +51,7 @@ def table_command(request: Namespace) -> int:
 
 
 def _explained(request: Namespace, made: list[Table], records: pyarrow.Table, store: Store, sweep: str) -> str:
-    from orchestrator.results import origins
+    from orchestrator.findings import origins
 
     if request.format not in ("text", "json"):
         raise SweepError(f"--explain with --format {request.format}; {allowed(request.format, ('text', 'json'))}")
@@ -68,8 +68,8 @@ def _explained(request: Namespace, made: list[Table], records: pyarrow.Table, st
 def claims_command(request: Namespace) -> int:
     """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
     from orchestrator.claims import judge_all
-    from orchestrator.results import power
-    from orchestrator.results.verdicts import render_verdicts
+    from orchestrator.findings import power
+    from orchestrator.findings.verdicts import render_verdicts
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)

@@ -11,7 +11,7 @@ from orchestrator.store import Store
 
 def list_command(request: Namespace) -> int:
     """`sweep list`: what there is to use in a sweep."""
-    from orchestrator.results.catalogue import catalogue
+    from orchestrator.findings.catalogue import catalogue
 
     found = catalogue(Store.at(request.store))
     for kind, things in found.items():

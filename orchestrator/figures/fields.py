@@ -10,7 +10,7 @@ from orchestrator.figures.chart import Bars, Chart, Panel, Plane, Surface
 from orchestrator.figures.series import arranged, label
 from orchestrator.figures.source import Source, Trials, pooled, require_axis, scale
 from orchestrator.figures.spec import Boundary, Histogram, Simplex
-from orchestrator.results.levels import level_text
+from orchestrator.findings.levels import level_text
 
 if TYPE_CHECKING:
     import numpy

@@ -10,10 +10,10 @@ from orchestrator import tables
 from orchestrator.figures.chart import Chart, Mark, Panel, Series
 from orchestrator.figures.source import NODE, Source, Trials, pooled, require_axis, scale
 from orchestrator.figures.spec import Curves, Lines, Scatter
-from orchestrator.results import published
-from orchestrator.results.levels import level_text
-from orchestrator.results.notation import BOUNDED, SENTENCES, metric_label
-from orchestrator.results.published import Paper
+from orchestrator.findings import published
+from orchestrator.findings.levels import level_text
+from orchestrator.findings.notation import BOUNDED, SENTENCES, metric_label
+from orchestrator.findings.published import Paper
 from orchestrator.sweepfile.axes import SEED, Scalar
 
 

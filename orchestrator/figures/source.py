@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound, allowed
+from orchestrator.findings.levels import is_level, level_text, short_names
+from orchestrator.findings.notation import is_fraction
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names, read_curves
-from orchestrator.results.levels import is_level, level_text, short_names
-from orchestrator.results.notation import is_fraction
 from orchestrator.store import Scalar, Store
 from orchestrator.sweepfile.axes import SEED
 

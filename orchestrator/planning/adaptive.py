@@ -17,7 +17,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.results import statistics
+from orchestrator.findings import statistics
 from orchestrator.sweepfile.axes import SEED, Until
 
 if TYPE_CHECKING:

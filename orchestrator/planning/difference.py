@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.findings.levels import level_text
 from orchestrator.planning.needs import needed
-from orchestrator.results.levels import level_text
 from orchestrator.to_mlflow.naming import flattened
 
 if TYPE_CHECKING:

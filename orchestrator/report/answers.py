@@ -10,11 +10,11 @@ from orchestrator import tables
 from orchestrator.claims import SIGNS, judge_all
 from orchestrator.errors import SweepError
 from orchestrator.figures.charts import chart
+from orchestrator.findings.cases import Undecidable, cases
+from orchestrator.findings.notation import interval_text
+from orchestrator.findings.render import render
 from orchestrator.report.origins import MOST, with_origins
 from orchestrator.report.page import details, escape, scrolling, table, text, words
-from orchestrator.results.cases import Undecidable, cases
-from orchestrator.results.notation import interval_text
-from orchestrator.results.render import render
 
 if TYPE_CHECKING:
     from orchestrator.claims import Verdict

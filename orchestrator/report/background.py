@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.figures.source import NODE
+from orchestrator.findings.levels import level_text
 from orchestrator.record import METRIC
 from orchestrator.report.origins import KEY, MOST
 from orchestrator.report.page import details, escape, table, text, words
-from orchestrator.results.levels import level_text
 
 if TYPE_CHECKING:
     from orchestrator.report.dossier import Dossier

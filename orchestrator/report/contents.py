@@ -14,12 +14,12 @@ from orchestrator.figures import charts
 from orchestrator.figures.files import FORMATS
 from orchestrator.figures.files import render as draw
 from orchestrator.figures.source import NODE
+from orchestrator.findings import origins
+from orchestrator.findings.render import render
+from orchestrator.findings.verdicts import render_verdicts
 from orchestrator.report import answers
 from orchestrator.report.build import report
 from orchestrator.report.dossier import FACTS
-from orchestrator.results import origins
-from orchestrator.results.render import render
-from orchestrator.results.verdicts import render_verdicts
 from orchestrator.store import ARRAYS, OUTCOME, to_json
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from orchestrator.figures.source import NODE, Levels, Trials
+from orchestrator.findings.levels import level_text
 from orchestrator.record import METRIC
 from orchestrator.report.page import escape, table
-from orchestrator.results.levels import level_text
 from orchestrator.sweepfile.axes import SEED
 
 if TYPE_CHECKING:

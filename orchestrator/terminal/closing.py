@@ -7,9 +7,9 @@ from pathlib import Path
 
 from orchestrator import record, tables
 from orchestrator.claims import judge_all
+from orchestrator.findings.render import render
+from orchestrator.findings.verdicts import render_verdicts
 from orchestrator.plan import Plan
-from orchestrator.results.render import render
-from orchestrator.results.verdicts import render_verdicts
 from orchestrator.run import Summary
 from orchestrator.store import Store
 from orchestrator.terminal.failures import debug_command

@@ -6,8 +6,8 @@ import json
 import shlex
 from pathlib import Path
 
+from orchestrator.findings.levels import level_text, short_names
 from orchestrator.plan import Plan
-from orchestrator.results.levels import level_text, short_names
 from orchestrator.store import Store
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchestrator.results.levels import level_text, short_names
+from orchestrator.findings.levels import level_text, short_names
 from orchestrator.running.events import (
     Event,
     InputDamaged,

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.results.levels import level_text, short_names
+from orchestrator.findings.levels import level_text, short_names
 from orchestrator.to_mlflow.naming import MAX_PARAM, MAX_TAG, common_levels, flattened, milliseconds, mlflow_name
 from orchestrator.to_mlflow.spool import Operation
 from workloads.contract import DatasetConfig, load_workload, walk

@@ -6,9 +6,9 @@ from typing import Any
 
 from orchestrator import record, tables
 from orchestrator.claims import judge_all
+from orchestrator.findings.render import render
+from orchestrator.findings.verdicts import render_verdicts
 from orchestrator.plan import Plan
-from orchestrator.results.render import render
-from orchestrator.results.verdicts import render_verdicts
 from orchestrator.store import Store
 
 TEXTS = {"text": "txt", "markdown": "md", "csv": "csv"}

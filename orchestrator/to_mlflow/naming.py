@@ -13,7 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.results.levels import level_text
+from orchestrator.findings.levels import level_text
 from orchestrator.running.provenance import provenance
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from large_plan import measured, sweep
 
 from orchestrator import record, tables
 from orchestrator.commands.request import saved_spec
+from orchestrator.findings.render import render
 from orchestrator.plan import Plan
-from orchestrator.results.render import render
 from orchestrator.run import save_spec
 from orchestrator.spec import read
 from orchestrator.store import Store

@@ -13,9 +13,9 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from orchestrator.findings.origins import comment
+from orchestrator.findings.render import render
 from orchestrator.report.contents import ENDINGS
-from orchestrator.results.origins import comment
-from orchestrator.results.render import render
 from orchestrator.spec import TableSpec
 from orchestrator.tables import Table, table, to_arrow
 

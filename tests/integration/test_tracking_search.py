@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from orchestrator.results.levels import level_text
+from orchestrator.findings.levels import level_text
 from orchestrator.store import Store
 from orchestrator.to_mlflow.naming import mlflow_name
 from orchestrator.to_mlflow.server import embedded_uri

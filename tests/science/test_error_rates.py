@@ -18,7 +18,7 @@ import pyarrow
 import pytest
 
 from orchestrator.claims import judge, judge_all
-from orchestrator.results.power import power
+from orchestrator.findings.power import power
 from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, ForMost, Order
 
 RATE, FAMILY = 0.025, 0.05

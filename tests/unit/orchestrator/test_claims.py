@@ -14,7 +14,7 @@ import scipy.stats
 import statsmodels.stats.power
 
 from orchestrator.claims import Verdict, judge, judge_all
-from orchestrator.results.verdicts import render_verdicts
+from orchestrator.findings.verdicts import render_verdicts
 from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, ForMost, Order
 
 

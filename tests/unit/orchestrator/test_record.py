@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator import record
 from orchestrator.errors import NotFound, StoreError
+from orchestrator.findings import levels
 from orchestrator.plan import Node, Plan, PlannedTrial
-from orchestrator.results import levels
 from orchestrator.space import Trial
 from orchestrator.spec import Axis, Level, SweepSpec
 from orchestrator.store import Failure, Outcome

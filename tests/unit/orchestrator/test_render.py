@@ -14,8 +14,8 @@ import pyarrow
 import pytest
 
 from orchestrator.errors import SweepError
-from orchestrator.results.markup import escape_latex
-from orchestrator.results.render import FORMATS, cells_wide, render
+from orchestrator.findings.markup import escape_latex
+from orchestrator.findings.render import FORMATS, cells_wide, render
 from orchestrator.spec import TableSpec
 from orchestrator.tables import Table, table, to_arrow
 

@@ -9,7 +9,7 @@ import numpy
 import pytest
 import scipy.stats
 
-from orchestrator.results import statistics
+from orchestrator.findings import statistics
 
 
 def samples(seed: int) -> tuple[list[float], list[float]]:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_paired
 
-from orchestrator.results import medians, statistics
-from orchestrator.results.notation import plus_minus
+from orchestrator.findings import medians, statistics
+from orchestrator.findings.notation import plus_minus
 from orchestrator.tables import summary
 
 VALUES = st.floats(-1e6, 1e6).map(lambda value: value if abs(value) > 1e-100 else 0.0)  # numpy squares the rest away

@@ -11,9 +11,9 @@ import pyarrow
 import pytest
 
 from orchestrator.errors import NotFound, SpecError
-from orchestrator.results.layout import lay_out
-from orchestrator.results.notation import plus_minus, with_bounds
-from orchestrator.results.render import FORMATS, render
+from orchestrator.findings.layout import lay_out
+from orchestrator.findings.notation import plus_minus, with_bounds
+from orchestrator.findings.render import FORMATS, render
 from orchestrator.spec import TableSpec
 from orchestrator.tables import Table, table, to_arrow
 

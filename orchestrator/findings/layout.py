@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.results.levels import level_text, short_names
-from orchestrator.results.notation import NOTHING, SENTENCES, cell_text, metric_label, published_text
+from orchestrator.findings.levels import level_text, short_names
+from orchestrator.findings.notation import NOTHING, SENTENCES, cell_text, metric_label, published_text
 
 if TYPE_CHECKING:
     from orchestrator.store import Scalar

@@ -7,10 +7,10 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from orchestrator.results.layout import spans, without_repeats
+from orchestrator.findings.layout import spans, without_repeats
 
 if TYPE_CHECKING:
-    from orchestrator.results.layout import Grid
+    from orchestrator.findings.layout import Grid
 
 _TEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",

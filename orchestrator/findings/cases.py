@@ -13,9 +13,9 @@ import pyarrow
 import pyarrow.compute
 
 from orchestrator.errors import allowed
+from orchestrator.findings.evidence import Bound, Case, levels_text
+from orchestrator.findings.levels import is_level, level_text, short_names
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names
-from orchestrator.results.evidence import Bound, Case, levels_text
-from orchestrator.results.levels import is_level, level_text, short_names
 from orchestrator.store import Scalar
 from orchestrator.sweepfile.axes import SEED
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import NotFound, Problem, SpecError, Where, allowed
+from orchestrator.findings import statistics
+from orchestrator.findings.levels import level_text, short_names
 from orchestrator.record import AXIS
-from orchestrator.results import statistics
-from orchestrator.results.levels import level_text, short_names
 from orchestrator.store import Scalar
 
 FIELDS = ("metric", "value", "spread", "statistic", "n")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
-from orchestrator.results import medians, statistics
-from orchestrator.results.levels import level_text
-from orchestrator.results.notation import value_text
+from orchestrator.findings import medians, statistics
+from orchestrator.findings.levels import level_text
+from orchestrator.findings.notation import value_text
 
 if TYPE_CHECKING:
-    from orchestrator.results.medians import Median
-    from orchestrator.results.statistics import Interval, Student
+    from orchestrator.findings.medians import Median
+    from orchestrator.findings.statistics import Interval, Student
     from orchestrator.sweepfile.axes import Scalar
 
 Judgement = Literal["supported", "refuted", "undecided"]

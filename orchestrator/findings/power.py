@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.results import statistics
+from orchestrator.findings import statistics
 
 if TYPE_CHECKING:
-    from orchestrator.results.medians import Median
-    from orchestrator.results.statistics import Student
+    from orchestrator.findings.medians import Median
+    from orchestrator.findings.statistics import Student
 
 POWER = 0.8
 MOST = 1000  # seeds; a claim that needs more is at its bound for all that can be computed

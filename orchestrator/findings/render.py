@@ -14,7 +14,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import SweepError, allowed
-from orchestrator.results.layout import Grid, lay_out, spans, without_repeats
+from orchestrator.findings.layout import Grid, lay_out, spans, without_repeats
 from orchestrator.tables import to_arrow
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def render(table: Table, format: str = "text", width: int = WIDTH) -> str:
     Raises:
         SweepError: no such format.
     """
-    from orchestrator.results import markup
+    from orchestrator.findings import markup
 
     if format == "csv":
         return to_csv(table)

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from orchestrator.results import statistics
-from orchestrator.results.statistics import LEVEL, Interval
+from orchestrator.findings import statistics
+from orchestrator.findings.statistics import LEVEL, Interval
 
 if TYPE_CHECKING:
     import numpy

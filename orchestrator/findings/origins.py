@@ -10,10 +10,10 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import NotFound, allowed
+from orchestrator.findings.layout import level_header
+from orchestrator.findings.levels import level_text, short_names
+from orchestrator.findings.notation import SENTENCES, cell_text, metric_label
 from orchestrator.record import AXIS, METRIC, axis_names
-from orchestrator.results.layout import level_header
-from orchestrator.results.levels import level_text, short_names
-from orchestrator.results.notation import SENTENCES, cell_text, metric_label
 from orchestrator.sweepfile.axes import SEED
 
 if TYPE_CHECKING:

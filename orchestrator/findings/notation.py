@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchestrator.results.published import Published
+    from orchestrator.findings.published import Published
     from orchestrator.tables import Cell
 
 NOTHING = "–"

@@ -1,0 +1,1 @@
+"""What tables and claims are made of: cells, statistics, evidence, and their formats."""
