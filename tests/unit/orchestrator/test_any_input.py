@@ -100,7 +100,7 @@ def read_or_refused(text: bytes, path: Path) -> None:
 quick = settings(
     max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-long = settings(quick, max_examples=5000, derandomize=False, suppress_health_check=[*HealthCheck])
+long = settings(quick, max_examples=5000, derandomize=False, suppress_health_check=list(HealthCheck))
 
 
 @given(text=torn())
