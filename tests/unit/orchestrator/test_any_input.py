@@ -97,10 +97,16 @@ def read_or_refused(text: bytes, path: Path) -> None:
     assert time.monotonic() - begun < MOMENT
 
 
+SLOWNESS = [
+    HealthCheck.function_scoped_fixture,
+    HealthCheck.too_slow,
+    HealthCheck.data_too_large,
+    HealthCheck.filter_too_much,
+]
 quick = settings(
     max_examples=120, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-long = settings(quick, max_examples=5000, derandomize=False, suppress_health_check=list(HealthCheck))
+long = settings(quick, max_examples=5000, derandomize=False, suppress_health_check=SLOWNESS)
 
 
 @given(text=torn())
