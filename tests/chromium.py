@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,15 +54,20 @@ class Browser:
 
     def open(self, path: Path, width: int = 1000, dark: bool = False, height: int = 900) -> None:
         """Show a file in a window of that width."""
+        self.visit(path.absolute().as_uri(), width, dark, height)
+
+    def visit(self, address: str, width: int = 1000, dark: bool = False, height: int = 900) -> None:
+        """Load what stands at an address, also where only what follows its # is another."""
         self.requests.clear()
         self.complaints.clear()
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
-        self._waiting_for.pop("Page.loadEventFired", None)
-        self.call("Page.navigate", url=path.absolute().as_uri())
-        while "Page.loadEventFired" not in self._waiting_for:
-            self._hear(self._message())
+        for target in ("about:blank", address):
+            self._waiting_for.pop("Page.loadEventFired", None)
+            self.call("Page.navigate", url=target)
+            while "Page.loadEventFired" not in self._waiting_for:
+                self._hear(self._message())
 
     def evaluate(self, expression: str) -> Any:
         """The value of an expression in the page."""
@@ -69,6 +75,26 @@ class Browser:
         if "exceptionDetails" in found:
             raise AssertionError(found["exceptionDetails"])
         return found["result"].get("value")
+
+    def shows(self, *texts: str, seconds: float = SECONDS) -> float:
+        """Wait until the page shows all of the texts; how many seconds it took."""
+        begun = time.monotonic()
+        while True:
+            shown = self.evaluate("document.body ? document.body.innerText : ''")
+            missing = [text for text in texts if text not in shown]
+            if not missing:
+                return time.monotonic() - begun
+            if time.monotonic() - begun > seconds:
+                raise AssertionError(f"after {seconds:g} s the page does not show {missing}, but: {shown[-2000:]}")
+            time.sleep(0.1)
+
+    def click(self, expression: str) -> None:
+        """Click the element that an expression finds, as soon as it does."""
+        begun = time.monotonic()
+        while not self.evaluate(f"(found => found ? (found.click(), true) : false)({expression})"):
+            if time.monotonic() - begun > SECONDS:
+                raise AssertionError(f"after {SECONDS} s there is no {expression}")
+            time.sleep(0.1)
 
     def screenshot(self, path: Path, whole: bool = True) -> None:
         """The page as PNG; the whole of it, or what the window shows."""
