@@ -98,7 +98,7 @@ find_postgres() {
   [ -x "$binaries/initdb" ] || binaries=$(pg_config --bindir 2> /dev/null || true)
   [ -x "$binaries/initdb" ] || fail "PostgreSQL is not installed: apt-get install postgresql"
   sockets=$home/postgres
-  [ ${#sockets} -le 80 ] || fail "$sockets is too long for the socket of PostgreSQL: set SWEEP_MLFLOW_HOME to a shorter path"
+  [ ${#sockets} -le 90 ] || fail "$sockets is too long for the socket of PostgreSQL: set SWEEP_MLFLOW_HOME to a shorter path"
   MLFLOW_BACKEND_STORE_URI="postgresql+psycopg://mlflow@/mlflow?host=$sockets"
   AUTH_DATABASE_URI="postgresql+psycopg://mlflow@/mlflow_auth?host=$sockets"
   export MLFLOW_BACKEND_STORE_URI AUTH_DATABASE_URI

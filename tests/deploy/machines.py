@@ -110,13 +110,16 @@ class Lan:
             set -e
             hostname {name}
             mount -t tmpfs tmpfs /run
-            mkdir -p /run/munge /run/sshd /tmp/ray
-            mount -t tmpfs tmpfs /tmp/ray
+            mkdir -p /run/munge /run/sshd /run/outside
+            mount --bind /tmp /run/outside
+            mount -t tmpfs tmpfs /tmp
+            {" ".join(f"mkdir /tmp/{top} && mount --bind /run/outside/{top} /tmp/{top};" for top in self._shared())}
+            umount /run/outside
             mount --bind {home}/passwd /etc/passwd
             mount --bind {self.folder}/hosts /etc/hosts
             ip link set lo up
             touch {home}/up
-            exec {" ".join(KEEP)}
+            while :; do sleep 1000 & wait $!; done  # a shell reaps what has lost its parent, as an init does
         """
         spaces = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--kill-child", "--mount-proc"]
         process = subprocess.Popen([*spaces, "bash", "-c", inside])
@@ -129,6 +132,11 @@ class Lan:
         machine.check("ip", "link", "set", "eth0", "up")
         self.machines[name] = machine
         return machine
+
+    def _shared(self) -> list[str]:
+        """What of /tmp all machines see, as they would a shared folder: the rest of it is each one's own."""
+        places = [self.folder, REPO, BINARIES, *map(Path, sys.path)]
+        return sorted({place.parts[2] for place in places if place.parts[:2] == ("/", "tmp") and len(place.parts) > 2})
 
     def cable(self, machine: Machine, state: str) -> None:
         """Pulls the cable (`down`) or puts it back (`up`)."""

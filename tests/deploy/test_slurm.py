@@ -69,9 +69,9 @@ class Slurm:
     login: Machine
 
     def submit(self, *arguments: object, **more: str) -> str:
-        return self.login.check(
-            "bash", "-c", 'cd "$0" && exec sbatch --parsable "$@"', REPO, "--gpus", "0", "--jobs", "2", **more
-        ).strip()
+        """The number of a job sent from this checkout."""
+        command = 'cd "$0" && exec sbatch --parsable "$@"'
+        return self.login.check("bash", "-c", command, REPO, *arguments, **more).strip()
 
     def shown(self, job: str, what: str) -> str:
         """A field of a job as SLURM shows it."""
@@ -161,7 +161,7 @@ def assert_ended_well(slurm: Slurm, job: Job) -> None:
 def test_the_end_of_its_time_puts_it_back_and_it_goes_on(slurm: Slurm, folder: Path) -> None:
     slow = folder / "slow"
     slow.touch()
-    job = send(slurm, folder, "--nodes=2", "--time=2", "--signal=B:USR1@80", slow=slow)
+    job = send(slurm, folder, "--nodes=2", "--time=3", "--signal=B:USR1@80", slow=slow)
     wait_for(lambda: under_way(job), "the sweep under way")
     token = next((folder / "state").glob("*/token"))
     assert token.stat().st_mode & 0o777 == 0o600
