@@ -150,15 +150,20 @@ stop() {
 
 status() {
   load_settings
-  local role found=1
+  local role there=false wrong=0
   for role in head worker mlflow; do
     is_up "$role" || continue
-    found=0
-    if answers "$role"; then echo "$role: runs"; else echo "$role: is there, does not answer (yet)" && found=1; fi
+    there=true
+    if answers "$role"; then
+      echo "$role: runs"
+    else
+      echo "$role: is there, does not answer (yet)"
+      wrong=1
+    fi
     [ "$role" != head ] || echo "Ray's nodes: $(nodes | sort | tr '\n' ' ')"
   done
-  [ "$found" = 0 ] || is_running || echo "nothing runs"
-  return "$found"
+  $there || fail "nothing runs"
+  return "$wrong"
 }
 
 # --- the foreground ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -20,7 +21,6 @@ def aws() -> dict[str, Any]:
 
 
 def test_ray_takes_it(aws: dict[str, Any]) -> None:
-    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema IS NOT INSTALLED")
     found = importlib.util.find_spec("ray")
     assert found is not None
     assert found.origin is not None
