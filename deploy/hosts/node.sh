@@ -90,7 +90,7 @@ is_running() {
 
 start() {
   load_settings
-  local role=$1 end=$((SECONDS + 120))
+  local role=$1 end=$((SECONDS + 300))
   if is_up "$role"; then
     [ "$(cat "$state/$role.code")" = "$code" ] || echo "$role: runs an older code; hosts.sh down and up change it"
     echo "$role: runs"
@@ -109,7 +109,7 @@ start() {
   fi
   until answers "$role"; do
     is_up "$role" || fail "$role: ended at once: $(tail -n 3 "$state/$role.log" 2> /dev/null)"
-    [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 120 s; see $state/$role.log"
+    [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 300 s; see $state/$role.log"
     sleep 1
   done
   echo "$role: started"

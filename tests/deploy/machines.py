@@ -24,6 +24,7 @@ from tests.integration.servers import wait_for
 REPO = Path(__file__).resolve().parents[2]
 BINARIES = Path(sys.executable).parent
 KEEP = ["sleep", "infinity"]
+NONE: Mapping[str, str] = {}
 
 
 def missing(*programs: str) -> str:
@@ -56,25 +57,27 @@ class Machine:
         place = ["nsenter", f"--target={self.first}", "--net", "--pid", "--mount", "--uts", f"--wd={self.home}"]
         return [*place, "--", *map(str, arguments)]
 
-    def variables(self, **more: str) -> dict[str, str]:
+    def variables(self, more: Mapping[str, str]) -> dict[str, str]:
         plain = {name: os.environ[name] for name in ("LANG", "LC_ALL", "OMP_NUM_THREADS") if name in os.environ}
         path = f"{BINARIES}:/usr/sbin:/usr/bin:/sbin:/bin"
         return {**plain, "PATH": path, "HOME": str(self.home), "USER": "root", **self.environment, **more}
 
-    def run(self, *arguments: object, timeout: float = 120, **more: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: object, timeout: float = 120, environment: Mapping[str, str] = NONE
+    ) -> subprocess.CompletedProcess[str]:
         command = self.command(*arguments)
-        return subprocess.run(command, env=self.variables(**more), capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(command, env=self.variables(environment), capture_output=True, text=True, timeout=timeout)
 
-    def check(self, *arguments: object, timeout: float = 120, **more: str) -> str:
+    def check(self, *arguments: object, timeout: float = 120, environment: Mapping[str, str] = NONE) -> str:
         """What a command printed that must not fail."""
-        done = self.run(*arguments, timeout=timeout, **more)
+        done = self.run(*arguments, timeout=timeout, environment=environment)
         assert done.returncode == 0, f"{self.name}: {arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, *arguments: object, **more: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: object) -> subprocess.Popen[bytes]:
         """A process that stays; its output goes to a file named like the program."""
         with open(self.home / f"{Path(str(arguments[0])).name}.log", "ab") as log:
-            return subprocess.Popen(self.command(*arguments), env=self.variables(**more), stdout=log, stderr=log)
+            return subprocess.Popen(self.command(*arguments), env=self.variables(NONE), stdout=log, stderr=log)
 
     def kill(self) -> None:
         for child in psutil.Process(self.process.pid).children():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,9 +77,9 @@ class Site:
         folder = self.wire.folder
         return {"SWEEP_HOSTS": str(folder / "hosts.conf"), "SWEEP_SSH": f"ssh -F {folder}/ssh_config"}
 
-    def call(self, *arguments: object, timeout: float = 300):
+    def call(self, *arguments: object, timeout: float = 500) -> subprocess.CompletedProcess[str]:
         script = REPO / "deploy" / "hosts" / "hosts.sh"
-        return self.laptop.run(script, *arguments, timeout=timeout, **self.environment())
+        return self.laptop.run(script, *arguments, timeout=timeout, environment=self.environment())
 
     def join(self, name: str, number: int) -> Machine:
         folder, machine = self.wire.folder, self.wire.join(name, number)
@@ -163,9 +164,9 @@ def check_that_a_token_is_asked_for(site: Site, head: Machine, other: Machine) -
     token = site.wire.folder / "laptop" / ".config" / "sweep" / "lab.token"
     assert token.stat().st_mode & 0o777 == 0o600
     ask = ["ray", "status", "--address", f"{head.address}:6379"]
-    assert "3.0 CPU" in other.check(*ask, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    assert "3.0 CPU" in other.check(*ask, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
     for wrong in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
-        assert other.run(*ask, **wrong).returncode != 0
+        assert other.run(*ask, environment=wrong).returncode != 0
     jobs = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8265/api/jobs/', timeout=20)"
     refused = head.run("python", "-c", jobs)
     assert "HTTP Error 401" in refused.stderr or "HTTP Error 403" in refused.stderr
@@ -217,7 +218,7 @@ def test_a_wrong_file_is_refused(site: Site, line: str, said: str) -> None:
     wrong = site.wire.folder / "wrong.conf"
     wrong.write_text(f"{line}\n")
     script = REPO / "deploy" / "hosts" / "hosts.sh"
-    refused = site.laptop.run(script, "status", SWEEP_HOSTS=str(wrong))
+    refused = site.laptop.run(script, "status", environment={"SWEEP_HOSTS": str(wrong)})
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "wrong.conf" in refused.stderr

@@ -165,7 +165,7 @@ def listening(served: Served) -> set[tuple[str, int]]:
     for process in processes_of(served.home):
         family += [process.pid, *(child.pid for child in process.children(recursive=True))]
     return {
-        (found.laddr.ip, found.laddr.port)
+        (str(found.laddr[0]), int(found.laddr[1]))
         for found in psutil.net_connections("tcp")
-        if found.status == psutil.CONN_LISTEN and found.pid in family
+        if found.laddr and found.status == psutil.CONN_LISTEN and found.pid in family
     }

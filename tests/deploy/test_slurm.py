@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.deploy.machines import BINARIES, REPO, Lan, Machine, lan, missing
+from tests.deploy.machines import BINARIES, NONE, REPO, Lan, Machine, lan, missing
 from tests.faults.processes import records, wait_for
 
 WHY_NOT = missing("slurmctld", "slurmd", "sbatch", "munged")
@@ -68,10 +68,10 @@ class Slurm:
     wire: Lan
     login: Machine
 
-    def submit(self, *arguments: object, **more: str) -> str:
+    def submit(self, *arguments: object, environment: Mapping[str, str] = NONE) -> str:
         """The number of a job sent from this checkout."""
         command = 'cd "$0" && exec sbatch --parsable "$@"'
-        return self.login.check("bash", "-c", command, REPO, *arguments, **more).strip()
+        return self.login.check("bash", "-c", command, REPO, *arguments, environment=environment).strip()
 
     def shown(self, job: str, what: str) -> str:
         """A field of a job as SLURM shows it."""
@@ -133,7 +133,7 @@ def send(slurm: Slurm, folder: Path, *options: str, slow: Path) -> Job:
         "CHATTY_PAUSE": "2",
     }
     job = [REPO / "deploy" / "slurm" / "sweep.sbatch", spec, "--store", folder / "store", "--gpus", "0", "--jobs", "2"]
-    number = slurm.submit(*options, f"--output={folder}/%j.log", *job, **environment)
+    number = slurm.submit(*options, f"--output={folder}/%j.log", *job, environment=environment)
     return Job(number, folder)
 
 
@@ -196,11 +196,11 @@ def test_every_gpu_of_every_node_is_rays_and_none_gets_in_without_the_token(slur
     wait_for(lambda: under_way(job), "the sweep under way")
     node, token = slurm.wire.machines["node2"], next((folder / "state").glob("*/token"))
     ask = ["ray", "status", "--address", f"10.77.0.11:{20000 + int(job.number)}"]
-    shown = node.check(*ask, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN_PATH=str(token))
+    shown = node.check(*ask, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
     assert "/4.0 GPU" in shown
     assert "/4.0 CPU" in shown
-    assert node.run(*ask, RAY_AUTH_MODE="disabled").returncode != 0
-    wrong = node.run(*ask, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
+    assert node.run(*ask, environment={"RAY_AUTH_MODE": "disabled"}).returncode != 0
+    wrong = node.run(*ask, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64})
     assert wrong.returncode != 0
     slow.unlink()
     assert_ended_well(slurm, job)
