@@ -50,11 +50,11 @@ test-faults: .venv/installed-dev
 
 # As root, on Linux, with PostgreSQL, an sshd and iproute2: machines are namespaces inside this one.
 test-cluster: .venv/installed-dev
-	$(BIN)/python -m pytest tests/deploy -m "cluster or (slow and mlflow)" --timeout 900
+	$(BIN)/python -m pytest tests/deploy -m "cluster or (slow and mlflow)"
 
 # As root, with slurm-wlm and munge.
 test-slurm: .venv/installed-dev
-	$(BIN)/python -m pytest tests/deploy -m slurm --timeout 900
+	$(BIN)/python -m pytest tests/deploy -m slurm
 
 bench: .venv/installed-dev
 	@set -e; for benchmark in $(BENCHMARKS); do PYTHONPATH=. $(BIN)/python $$benchmark; done

@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.machines import BINARIES, NONE, REPO, Lan, Machine, lan, missing
-from tests.faults.processes import records, wait_for
+from tests.faults.processes import records
+from tests.integration.servers import wait_for as wait_so_long
 
 WHY_NOT = missing("slurmctld", "slurmd", "sbatch", "munged")
 pytestmark = [
     pytest.mark.slurm,
     pytest.mark.ray,
     pytest.mark.mlflow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1200),
     pytest.mark.skipif(bool(WHY_NOT), reason=f"SLURM CANNOT BE TRIED: {WHY_NOT}: apt-get install slurm-wlm munge"),
 ]
 CONFIGURATION = """
@@ -59,6 +60,12 @@ axes:
 tables:
   last: {rows: [talk.x], values: [last]}
 """
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    """Long enough for a start of Ray on two nodes of a busy machine, and for what SLURM does once a minute."""
+    print(f"waiting for {what}")
+    wait_so_long(lambda: bool(condition()), 500)
 
 
 @dataclass
@@ -192,7 +199,7 @@ def test_every_gpu_of_every_node_is_rays_and_none_gets_in_without_the_token(slur
     """These GPUs are SLURM's alone, and a training would find none: so the sweep asks for none of them."""
     slow = folder / "slow"
     slow.touch()
-    job = send(slurm, folder, "--nodes=2", "--gpus-per-node=2", "--time=5", slow=slow)
+    job = send(slurm, folder, "--nodes=2", "--gpus-per-node=2", "--time=20", slow=slow)
     wait_for(lambda: under_way(job), "the sweep under way")
     node, token = slurm.wire.machines["node2"], next((folder / "state").glob("*/token"))
     ask = ["ray", "status", "--address", f"10.77.0.11:{20000 + int(job.number)}"]
