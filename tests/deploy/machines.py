@@ -74,10 +74,10 @@ class Machine:
         assert done.returncode == 0, f"{self.name}: {arguments}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def start(self, *arguments: object) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: object, environment: Mapping[str, str] = NONE) -> subprocess.Popen[bytes]:
         """A process that stays; its output goes to a file named like the program."""
         with open(self.home / f"{Path(str(arguments[0])).name}.log", "ab") as log:
-            return subprocess.Popen(self.command(*arguments), env=self.variables(NONE), stdout=log, stderr=log)
+            return subprocess.Popen(self.command(*arguments), env=self.variables(environment), stdout=log, stderr=log)
 
     def kill(self) -> None:
         for child in psutil.Process(self.process.pid).children():

@@ -25,6 +25,7 @@ pytestmark = [
         bool(WHY_NOT), reason=f"HOSTS CANNOT BE TRIED: {WHY_NOT}: apt-get install openssh-server iproute2"
     ),
 ]
+HOSTS_SH = REPO / "deploy" / "hosts" / "hosts.sh"
 HOSTS = """
 # three machines of a test
 head        = head
@@ -43,6 +44,14 @@ axes:
   seed: 3
 tables:
   last: {rows: [talk.x], values: [last]}
+"""
+LONG = """
+name: long
+stages:
+  talk: {workload: tests.toys.chatty, steps: 15, work: WORK}
+axes:
+  talk.x: [0.1, 2, 3]
+  seed: 6
 """
 SSHD = """
 ListenAddress {address}
@@ -78,8 +87,7 @@ class Site:
         return {"SWEEP_HOSTS": str(folder / "hosts.conf"), "SWEEP_SSH": f"ssh -F {folder}/ssh_config"}
 
     def call(self, *arguments: object, timeout: float = 500) -> subprocess.CompletedProcess[str]:
-        script = REPO / "deploy" / "hosts" / "hosts.sh"
-        return self.laptop.run(script, *arguments, timeout=timeout, environment=self.environment())
+        return self.laptop.run(HOSTS_SH, *arguments, timeout=timeout, environment=self.environment())
 
     def join(self, name: str, number: int) -> Machine:
         folder, machine = self.wire.folder, self.wire.join(name, number)
@@ -183,21 +191,33 @@ def head_passwords(site: Site) -> list[str]:
     return [line.partition("=")[2] for line in lines if "PASSWORD" in line]
 
 
-def test_a_cable_that_was_out_and_a_worker_that_died(site: Site) -> None:
-    """The raylet is killed, then the cable pulled: the node is back by itself both times."""
-    head, one = site.wire.machines["head"], site.wire.machines["one"]
-    conf = site.wire.folder / "hosts.conf"
-    conf.write_text(conf.read_text().replace("worker      = two\n", ""))
+def test_a_sweep_outlives_a_worker_that_died_and_a_cable_that_was_out(site: Site, tmp_path: Path) -> None:
+    """The raylet is killed, then the cable pulled until the head gives the node up: it is back by itself both times."""
+    head, one, folder = site.wire.machines["head"], site.wire.machines["one"], site.wire.folder
+    (folder / "hosts.conf").write_text((folder / "hosts.conf").read_text().replace("worker      = two\n", ""))
     up = site.call("up")
     assert up.returncode == 0, up.stdout + up.stderr
+    spec, store = folder / "long.yaml", folder / "long"
+    spec.write_text(LONG.replace("WORK", "1"))
+    run = [HOSTS_SH, "sweep", "run", spec, "--store", store, "--jobs", "2", "--plain"]
+    sweep = site.laptop.start(*run, environment=site.environment())
     try:
+        wait_for(lambda: [*store.glob("nodes/??/*/outcome.json")], "the first of its nodes")
         raylet = next(line.split()[0] for line in site.processes(one).splitlines() if "/raylet/raylet " in line)
         one.check("kill", f"-{int(signal.SIGKILL)}", raylet)
         wait_for(lambda: nodes(site) == [head.address], "its leaving")
         wait_for(lambda: nodes(site) == [head.address, one.address], "its coming back")
+        site.wire.cable(one, "down")
+        wait_for(lambda: nodes(site) == [head.address], "its leaving again")
+        site.wire.cable(one, "up")
+        wait_for(lambda: nodes(site) == [head.address, one.address], "its coming back again")
+        assert sweep.wait(timeout=500) == 0, (site.laptop.home / "hosts.sh.log").read_text()
     finally:
         down = site.call("down")
     assert down.returncode == 0, down.stdout + down.stderr
+    (tmp_path / "long.yaml").write_text(LONG.replace("WORK", "0"))
+    finish(tmp_path / "long.yaml", tmp_path / "alone")
+    assert records(store, "long") == records(tmp_path / "alone", "long")
 
 
 def nodes(site: Site) -> list[str]:
@@ -217,8 +237,7 @@ def nodes(site: Site) -> list[str]:
 def test_a_wrong_file_is_refused(site: Site, line: str, said: str) -> None:
     wrong = site.wire.folder / "wrong.conf"
     wrong.write_text(f"{line}\n")
-    script = REPO / "deploy" / "hosts" / "hosts.sh"
-    refused = site.laptop.run(script, "status", environment={"SWEEP_HOSTS": str(wrong)})
+    refused = site.laptop.run(HOSTS_SH, "status", environment={"SWEEP_HOSTS": str(wrong)})
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "wrong.conf" in refused.stderr
