@@ -102,6 +102,7 @@ pack() {
     sort -z | tar -C "$repository" --null -T - --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -czf "$1"
 }
 
+# Joined by &&, as all that `everywhere` calls: bash does not end a function at its first failure there.
 send() {
   local host=$1
   # shellcheck disable=SC2016 # expanded on the host
@@ -111,18 +112,21 @@ send() {
     mkdir -p "$1/code" && cd "$1"
     exec 9> lock && flock 9
     if [ ! -e "code/$2/deploy/hosts/node.sh" ]; then
-      rm -rf "code/$2.part" && mkdir "code/$2.part" && tar -C "code/$2.part" -xzf - && mv "code/$2.part" "code/$2"
+      rm -rf "code/$2.part"
+      mkdir "code/$2.part"
+      tar -C "code/$2.part" -xzf -
+      mv "code/$2.part" "code/$2"
     else
       cat > /dev/null
     fi
-    ln -sfn "code/$2" current' send "$folder" "$version" < "$archive"
-  node "$host" token < "$token"
-  node "$host" settings "$host" "$head" "$ray_port" "$python" "$ray_options"
-  node "$host" install
+    ln -sfn "code/$2" current' send "$folder" "$version" < "$archive" &&
+    node "$host" token < "$token" &&
+    node "$host" settings "$host" "$head" "$ray_port" "$python" "$ray_options" &&
+    node "$host" install
 }
 
-start_worker() { node "$1" start worker; }
-start_head() { node "$1" start mlflow && node "$1" start head; }
+bring_head() { send "$1" && node "$1" start mlflow && node "$1" start head; }
+bring_worker() { send "$1" && node "$1" start worker; }
 show() { node "$1" status; }
 stop_one() { node "$1" stop; }
 
@@ -133,13 +137,14 @@ up() {
   archive=$scratch/code.tar.gz
   pack "$archive"
   version=$(sha256sum "$archive" | cut -c 1-16)
-  action=send
-  everywhere "$head" "${workers[@]}"
-  action=start_head
-  everywhere "$head"
-  action=start_worker
-  [ ${#workers[@]} = 0 ] || everywhere "${workers[@]}"
+  action=bring_head
+  everywhere "$head" || fail "without its head there is no cluster"
+  # A worker that is away does not keep the others from work; `up` again brings it in.
+  action=bring_worker
+  local code=0
+  [ ${#workers[@]} = 0 ] || everywhere "${workers[@]}" || code=1
   echo "a sweep: deploy/hosts/hosts.sh sweep run sweeps/quickstart.yaml --store FOLDER_THAT_ALL_SEE"
+  return "$code"
 }
 
 read_file

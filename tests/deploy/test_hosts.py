@@ -137,6 +137,7 @@ def test_up_a_sweep_and_down(site: Site, tmp_path: Path) -> None:
 
     check_what_is_open(site, head)
     check_that_a_token_is_asked_for(site, head, one)
+    check_that_strangers_stay_out(site)
 
     store, spec = site.wire.folder / "store", site.wire.folder / "chatter.yaml"
     run = site.call("sweep", "run", spec, "--store", store, "--jobs", "3", "--plain")
@@ -184,6 +185,20 @@ def check_that_a_token_is_asked_for(site: Site, head: Machine, other: Machine) -
         assert not [secret for secret in secrets if secret in lines]
     for log in site.wire.folder.glob("cluster/state/*/*.log"):
         assert not [secret for secret in secrets if secret in log.read_text()]
+
+
+def check_that_strangers_stay_out(site: Site) -> None:
+    """A node without the token does not join; a machine with another token cannot take the cluster over."""
+    members = [host.address for host in site.hosts]
+    join = ["timeout", "60", "ray", "start", "--address", f"{members[0]}:6379", "--num-cpus=1", "--block"]
+    for stranger in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+        assert site.laptop.run(*join, environment=stranger).returncode != 0
+        assert nodes(site) == members
+    elsewhere = {**site.environment(), "XDG_CONFIG_HOME": str(site.wire.folder / "elsewhere")}
+    refused = site.laptop.run(HOSTS_SH, "up", environment=elsewhere)
+    assert refused.returncode != 0
+    assert "another token is in use here" in refused.stdout + refused.stderr
+    assert nodes(site) == members
 
 
 def head_passwords(site: Site) -> list[str]:
