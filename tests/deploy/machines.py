@@ -24,12 +24,13 @@ from tests.integration.servers import wait_for
 REPO = Path(__file__).resolve().parents[2]
 BINARIES = Path(sys.executable).parent
 KEEP = ["sleep", "infinity"]
+WITH_US = ["setpriv", "--pdeathsig", "KILL"]  # a test that is killed leaves no machine behind
 NONE: Mapping[str, str] = {}
 
 
 def missing(*programs: str) -> str:
     """Why this machine cannot hold machines with these programs; empty if it can."""
-    lacking = [name for name in ("ip", "unshare", "nsenter", *programs) if shutil.which(name) is None]
+    lacking = [name for name in ("ip", "unshare", "nsenter", "setpriv", *programs) if shutil.which(name) is None]
     if lacking:
         return f"{', '.join(lacking)} NOT INSTALLED"
     if os.getuid() != 0:
@@ -124,7 +125,7 @@ class Lan:
             touch {home}/up
             while :; do sleep 1000 & wait $!; done  # a shell reaps what has lost its parent, as an init does
         """
-        spaces = ["unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--kill-child", "--mount-proc"]
+        spaces = [*WITH_US, "unshare", "--net", "--pid", "--mount", "--uts", "--fork", "--kill-child", "--mount-proc"]
         process = subprocess.Popen([*spaces, "bash", "-c", inside])
         wait_for((home / "up").exists, 20)
         machine = Machine(name, f"10.77.0.{number}", home, process, self.environment)
@@ -152,7 +153,7 @@ def lan(environment: Mapping[str, str]) -> Iterator[Lan]:
     folder = Path(tempfile.mkdtemp(prefix="lan-", dir="/tmp"))  # short: the paths of sockets may have 107 characters
     folder.chmod(0o755)
     (folder / "hosts").write_text("127.0.0.1 localhost\n")
-    switch = subprocess.Popen(["unshare", "--net", *KEEP])
+    switch = subprocess.Popen([*WITH_US, "unshare", "--net", *KEEP])
     made = Lan(folder, switch, environment)
     try:
         wait_for(lambda: os.readlink(f"/proc/{switch.pid}/ns/net") != os.readlink("/proc/self/ns/net"), 20)
