@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
-.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults clean
+.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults test-cluster test-slurm clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
@@ -47,6 +47,14 @@ test-science: .venv/installed-dev
 
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -n 2 --dist worksteal
+
+# As root, on Linux, with PostgreSQL, an sshd and iproute2: machines are namespaces inside this one.
+test-cluster: .venv/installed-dev
+	$(BIN)/python -m pytest tests/deploy -m "cluster or (slow and mlflow)"
+
+# As root, with slurm-wlm and munge.
+test-slurm: .venv/installed-dev
+	$(BIN)/python -m pytest tests/deploy -m slurm
 
 bench: .venv/installed-dev
 	@set -e; for benchmark in $(BENCHMARKS); do PYTHONPATH=. $(BIN)/python $$benchmark; done

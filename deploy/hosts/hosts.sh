@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# A Ray and an MLflow on machines with ssh, from the file that names them. Every command can be repeated.
+#
+#   hosts.sh up           sends the code, makes the tokens, starts what does not run yet
+#   hosts.sh status       what runs where
+#   hosts.sh sweep ...    a `sweep` command on the head, with the cluster's Ray, MLflow and secrets
+#   hosts.sh tunnel       MLflow and Ray's dashboard on this machine, until it is stopped
+#   hosts.sh down         ends what `up` started; results, database and tokens stay
+#
+# SWEEP_HOSTS names the file (hosts.conf beside this script), SWEEP_SSH the ssh command.
+set -euo pipefail
+umask 077
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+repository=$(cd "$here/../.." && pwd)
+file=${SWEEP_HOSTS:-$here/hosts.conf}
+read -r -a ssh_command <<< "${SWEEP_SSH:-ssh}"
+ssh_command+=(-o BatchMode=yes -o ConnectTimeout=10 -o ServerAliveInterval=15)
+
+fail() {
+  echo "hosts.sh: $*" >&2
+  exit 2
+}
+
+# --- the file: read, never executed ------------------------------------------------------------------------------------
+
+name=lab user='' folder=.local/share/sweep-cluster python='' ray_port=6379 ray_options='' head=
+workers=()
+
+read_file() {
+  [ -f "$file" ] || fail "$file is not there: copy hosts.example.conf and put your machines in"
+  local number=0 line key value
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    line=${line%%#*}
+    [[ $line =~ [^[:space:]] ]] || continue
+    [[ $line =~ ^[[:space:]]*([a-z_]+)[[:space:]]*=[[:space:]]*(.*[^[:space:]])?[[:space:]]*$ ]] ||
+      fail "$file:$number: expected 'key = value'"
+    key=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
+    [[ $value =~ ^[-A-Za-z0-9_./:=@,\ ]*$ ]] || fail "$file:$number: $key holds a character that no host, path or option has"
+    case $key in
+      name | user | folder | python | ray_port | ray_options | head) printf -v "$key" %s "$value" ;;
+      worker) workers+=("$value") ;;
+      *) fail "$file:$number: $key is unknown; there are name, user, head, worker, folder, python, ray_port, ray_options" ;;
+    esac
+  done < "$file"
+  [ -n "$head" ] || fail "$file names no head"
+  case " $head ${workers[*]-} " in
+    *" 0.0.0.0 "* | *" localhost "* | *" 127."*) fail "$file: a host needs the address by which the others reach it" ;;
+  esac
+}
+
+# --- on a host ---------------------------------------------------------------------------------------------------------
+
+on() {
+  local host=$1
+  shift
+  "${ssh_command[@]}" "${user:+$user@}$host" "$(printf '%q ' "$@")"
+}
+
+node() {
+  local host=$1
+  shift
+  on "$host" "$folder/current/deploy/hosts/node.sh" "$@"
+}
+
+# Each line of a host's output with its name before it; fails if the host does.
+named() {
+  local host=$1 code=0
+  shift
+  "$@" 2>&1 | sed "s|^|$host: |" || code=$?
+  return "$code"
+}
+
+everywhere() {
+  local host pids=() code=0 pid
+  for host in "$@"; do
+    named "$host" "$action" "$host" &
+    pids+=($!)
+  done
+  for pid in "${pids[@]}"; do wait "$pid" || code=1; done
+  return "$code"
+}
+
+# --- commands ----------------------------------------------------------------------------------------------------------
+
+token_file() {
+  local path=${XDG_CONFIG_HOME:-$HOME/.config}/sweep/$name.token
+  mkdir -p "$(dirname "$path")"
+  if [ ! -s "$path" ]; then
+    od -An -tx1 -N32 /dev/urandom | tr -d ' \n' > "$path.part"
+    mv "$path.part" "$path"
+  fi
+  [ "$(stat -c %a "$path")" = 600 ] || fail "$path holds the token and others may read it: chmod 600 '$path'"
+  echo "$path"
+}
+
+# What git knows or would: neither results, nor data, nor an environment.
+pack() {
+  git -C "$repository" ls-files -z --cached --others --exclude-standard |
+    (cd "$repository" && while IFS= read -r -d '' path; do [ ! -f "$path" ] || printf '%s\0' "$path"; done) |
+    sort -z | tar -C "$repository" --null -T - --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 -czf "$1"
+}
+
+# Joined by &&, as all that `everywhere` calls: bash does not end a function at its first failure there.
+send() {
+  local host=$1
+  # shellcheck disable=SC2016 # expanded on the host
+  on "$host" bash -c '
+    set -euo pipefail
+    umask 077
+    mkdir -p "$1/code" && cd "$1"
+    exec 9> lock && flock 9
+    if [ ! -e "code/$2/deploy/hosts/node.sh" ]; then
+      rm -rf "code/$2.part"
+      mkdir "code/$2.part"
+      tar -C "code/$2.part" -xzf -
+      mv "code/$2.part" "code/$2"
+    else
+      cat > /dev/null
+    fi
+    ln -sfn "code/$2" current' send "$folder" "$version" < "$archive" &&
+    node "$host" token < "$token" &&
+    node "$host" settings "$host" "$head" "$ray_port" "$python" "$ray_options" &&
+    node "$host" install
+}
+
+bring_head() { send "$1" && node "$1" start mlflow && node "$1" start head; }
+bring_worker() { send "$1" && node "$1" start worker; }
+show() { node "$1" status; }
+stop_one() { node "$1" stop; }
+
+up() {
+  token=$(token_file)
+  scratch=$(mktemp -d)
+  trap 'rm -rf "$scratch"' EXIT
+  archive=$scratch/code.tar.gz
+  pack "$archive"
+  version=$(sha256sum "$archive" | cut -c 1-16)
+  action=bring_head
+  everywhere "$head" || fail "without its head there is no cluster"
+  # A worker that is away does not keep the others from work; `up` again brings it in.
+  action=bring_worker
+  local code=0
+  [ ${#workers[@]} = 0 ] || everywhere "${workers[@]}" || code=1
+  echo "a sweep: deploy/hosts/hosts.sh sweep run sweeps/quickstart.yaml --store FOLDER_THAT_ALL_SEE"
+  return "$code"
+}
+
+read_file
+command=${1:-}
+[ $# = 0 ] || shift
+case $command in
+  up) up ;;
+  status)
+    action=show
+    everywhere "$head" "${workers[@]}"
+    ;;
+  down)
+    # All are asked, also when one is away; the workers first, so that the head sees them leave.
+    action=stop_one code=0
+    [ ${#workers[@]} = 0 ] || everywhere "${workers[@]}" || code=1
+    everywhere "$head" || code=1
+    exit "$code"
+    ;;
+  sweep) node "$head" sweep "$@" ;;
+  tunnel)
+    echo "MLflow: http://127.0.0.1:5000; Ray: http://127.0.0.1:8265 (Ctrl-C ends it)"
+    exec "${ssh_command[@]}" -N -o ExitOnForwardFailure=yes -L 127.0.0.1:5000:127.0.0.1:5000 -L 127.0.0.1:8265:127.0.0.1:8265 \
+      "${user:+$user@}$head"
+    ;;
+  *) fail "usage: hosts.sh up | status | sweep ... | tunnel | down" ;;
+esac

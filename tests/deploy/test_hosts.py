@@ -1,0 +1,258 @@
+"""deploy/hosts from a laptop over a real sshd to machines inside this one: up, a sweep, faults, down."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.machines import BINARIES, REPO, Lan, Machine, lan, missing
+from tests.faults.processes import finish, records, wait_for
+from tests.integration.servers import POSTGRES
+
+WHY_NOT = missing("sshd", "ssh", "ssh-keygen", "ss") or ("" if POSTGRES else "postgresql NOT INSTALLED")
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.ray,
+    pytest.mark.mlflow,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(
+        bool(WHY_NOT), reason=f"HOSTS CANNOT BE TRIED: {WHY_NOT}: apt-get install openssh-server iproute2"
+    ),
+]
+HOSTS_SH = REPO / "deploy" / "hosts" / "hosts.sh"
+HOSTS = """
+# three machines of a test
+head        = head
+worker      = one
+worker      = two
+python      = {binaries}/python
+folder      = {folder}/cluster
+ray_options = --num-cpus=1 --object-store-memory=100000000
+"""
+SWEEP = """
+name: chatter
+stages:
+  talk: {workload: tests.toys.chatty, steps: 30}
+axes:
+  talk.x: [0.1, 2]
+  seed: 3
+tables:
+  last: {rows: [talk.x], values: [last]}
+"""
+LONG = """
+name: long
+stages:
+  talk: {workload: tests.toys.chatty, steps: 15, work: WORK}
+axes:
+  talk.x: [0.1, 2, 3]
+  seed: 6
+"""
+SSHD = """
+ListenAddress {address}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/key.pub
+PasswordAuthentication no
+UsePAM no
+StrictModes no
+PidFile none
+"""
+SSH = """
+Host *
+  User root
+  IdentityFile {folder}/key
+  UserKnownHostsFile {folder}/known_hosts
+  StrictHostKeyChecking accept-new
+"""
+
+
+@dataclass
+class Site:
+    """A laptop that has a checkout, and hosts that have an sshd."""
+
+    wire: Lan
+    laptop: Machine
+
+    @property
+    def hosts(self) -> list[Machine]:
+        return [machine for name, machine in self.wire.machines.items() if name != "laptop"]
+
+    def environment(self) -> dict[str, str]:
+        folder = self.wire.folder
+        return {"SWEEP_HOSTS": str(folder / "hosts.conf"), "SWEEP_SSH": f"ssh -F {folder}/ssh_config"}
+
+    def call(self, *arguments: object, timeout: float = 500) -> subprocess.CompletedProcess[str]:
+        return self.laptop.run(HOSTS_SH, *arguments, timeout=timeout, environment=self.environment())
+
+    def join(self, name: str, number: int) -> Machine:
+        folder, machine = self.wire.folder, self.wire.join(name, number)
+        (machine.home / "sshd_config").write_text(SSHD.format(folder=folder, address=machine.address))
+        machine.start("/usr/sbin/sshd", "-D", "-e", "-f", machine.home / "sshd_config")
+        return machine
+
+    def processes(self, machine: Machine) -> str:
+        """The command lines of what `up` started there."""
+        lines = machine.check("ps", "-eo", "pid=,args=").splitlines()
+        words = ("ray", "mlflow", "postgres", "node.sh", "raylet", "gcs_server")
+        return "\n".join(line for line in lines if any(word in line for word in words))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with lan({"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "CHATTY_PAUSE": "1"}) as wire:
+        folder = wire.folder
+        laptop = wire.join("laptop", 2)
+        for name in ("key", "host_key"):
+            laptop.check("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name)
+        (folder / "ssh_config").write_text(SSH.format(folder=folder))
+        (folder / "hosts.conf").write_text(HOSTS.format(folder=folder, binaries=BINARIES))
+        (folder / "chatter.yaml").write_text(SWEEP)
+        made = Site(wire, laptop)
+        for number, name in enumerate(("head", "one", "two"), start=5):
+            made.join(name, number)
+        yield made
+
+
+def pids(text: str) -> set[str]:
+    return {line.split()[0] for line in text.splitlines()}
+
+
+def test_up_a_sweep_and_down(site: Site, tmp_path: Path) -> None:
+    head, one, two = site.hosts
+    up = site.call("up")
+    assert up.returncode == 0, up.stdout + up.stderr
+    before = {host.name: pids(site.processes(host)) for host in site.hosts}
+    again = site.call("up")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "head: runs" in again.stdout
+    assert all(before[host.name] & pids(site.processes(host)) == before[host.name] for host in site.hosts)
+    status = site.call("status")
+    assert status.returncode == 0, status.stdout + status.stderr
+    assert f"Ray's nodes: {head.address} {one.address} {two.address}" in status.stdout
+
+    check_what_is_open(site, head)
+    check_that_a_token_is_asked_for(site, head, one)
+    check_that_strangers_stay_out(site)
+
+    store, spec = site.wire.folder / "store", site.wire.folder / "chatter.yaml"
+    run = site.call("sweep", "run", spec, "--store", store, "--jobs", "3", "--plain")
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "6 of 6 trials" in run.stdout
+    finish(spec, tmp_path / "alone")
+    assert records(store, "chatter") == records(tmp_path / "alone", "chatter")
+
+    two.kill()
+    lost = site.call("status")
+    assert lost.returncode != 0, "one does not answer"
+    wait_for(lambda: two.address not in site.call("status").stdout.partition("Ray's nodes:")[2], "its leaving")
+    down = site.call("down")
+    assert "head: head: ended" in down.stdout, down.stdout + down.stderr
+    assert down.returncode != 0, "one host was not there to be asked"
+    for host in (head, one):
+        assert not site.processes(host), site.processes(host)
+
+
+def check_what_is_open(site: Site, head: Machine) -> None:
+    """MLflow and the dashboard on loopback; nothing of ours on every interface but what asks for the token."""
+    open_there = [line.split()[3] for line in head.check("ss", "-Htln").splitlines()]
+    assert "127.0.0.1:5000" in open_there
+    assert "127.0.0.1:8265" in open_there
+    assert not [
+        place
+        for place in open_there
+        if place.rpartition(":")[2] in {"5000", "8265", "5432"} and "127.0.0.1" not in place
+    ]
+
+
+def check_that_a_token_is_asked_for(site: Site, head: Machine, other: Machine) -> None:
+    token = site.wire.folder / "laptop" / ".config" / "sweep" / "lab.token"
+    assert token.stat().st_mode & 0o777 == 0o600
+    ask = ["ray", "status", "--address", f"{head.address}:6379"]
+    assert "3.0 CPU" in other.check(*ask, environment={"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)})
+    for wrong in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+        assert other.run(*ask, environment=wrong).returncode != 0
+    jobs = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8265/api/jobs/', timeout=20)"
+    refused = head.run("python", "-c", jobs)
+    assert "HTTP Error 401" in refused.stderr or "HTTP Error 403" in refused.stderr
+    secrets = [token.read_text(), *head_passwords(site)]
+    for host in site.hosts:
+        lines = host.check("ps", "-eo", "args=")
+        assert not [secret for secret in secrets if secret in lines]
+    for log in site.wire.folder.glob("cluster/state/*/*.log"):
+        assert not [secret for secret in secrets if secret in log.read_text()]
+
+
+def check_that_strangers_stay_out(site: Site) -> None:
+    """A node without the token does not join; a machine with another token cannot take the cluster over."""
+    members = [host.address for host in site.hosts]
+    join = ["timeout", "60", "ray", "start", "--address", f"{members[0]}:6379", "--num-cpus=1", "--block"]
+    for stranger in ({"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0" * 64}):
+        assert site.laptop.run(*join, environment=stranger).returncode != 0
+        assert nodes(site) == members
+    elsewhere = {**site.environment(), "XDG_CONFIG_HOME": str(site.wire.folder / "elsewhere")}
+    refused = site.laptop.run(HOSTS_SH, "up", environment=elsewhere)
+    assert refused.returncode != 0
+    assert "another token is in use here" in refused.stdout + refused.stderr
+    assert nodes(site) == members
+
+
+def head_passwords(site: Site) -> list[str]:
+    lines = (site.wire.folder / "cluster/state/head/mlflow/client.env").read_text().split()
+    return [line.partition("=")[2] for line in lines if "PASSWORD" in line]
+
+
+def test_a_sweep_outlives_a_worker_that_died_and_a_cable_that_was_out(site: Site, tmp_path: Path) -> None:
+    """The raylet is killed, then the cable pulled until the head gives the node up: it is back by itself both times."""
+    head, one, folder = site.wire.machines["head"], site.wire.machines["one"], site.wire.folder
+    (folder / "hosts.conf").write_text((folder / "hosts.conf").read_text().replace("worker      = two\n", ""))
+    up = site.call("up")
+    assert up.returncode == 0, up.stdout + up.stderr
+    spec, store = folder / "long.yaml", folder / "long"
+    spec.write_text(LONG.replace("WORK", "1"))
+    run = [HOSTS_SH, "sweep", "run", spec, "--store", store, "--jobs", "2", "--plain"]
+    sweep = site.laptop.start(*run, environment=site.environment())
+    try:
+        wait_for(lambda: [*store.glob("nodes/??/*/outcome.json")], "the first of its nodes")
+        raylet = next(line.split()[0] for line in site.processes(one).splitlines() if "/raylet/raylet " in line)
+        one.check("kill", f"-{int(signal.SIGKILL)}", raylet)
+        wait_for(lambda: nodes(site) == [head.address], "its leaving")
+        wait_for(lambda: nodes(site) == [head.address, one.address], "its coming back")
+        site.wire.cable(one, "down")
+        wait_for(lambda: nodes(site) == [head.address], "its leaving again")
+        site.wire.cable(one, "up")
+        wait_for(lambda: nodes(site) == [head.address, one.address], "its coming back again")
+        assert sweep.wait(timeout=500) == 0, (site.laptop.home / "hosts.sh.log").read_text()
+    finally:
+        down = site.call("down")
+    assert down.returncode == 0, down.stdout + down.stderr
+    (tmp_path / "long.yaml").write_text(LONG.replace("WORK", "0"))
+    finish(tmp_path / "long.yaml", tmp_path / "alone")
+    assert records(store, "long") == records(tmp_path / "alone", "long")
+
+
+def nodes(site: Site) -> list[str]:
+    shown = site.call("status").stdout
+    return shlex.split(next(line for line in shown.splitlines() if "Ray's nodes:" in line).partition("nodes:")[2])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("head = $(touch /tmp/owned)", "holds a character"),
+        ("head = 0.0.0.0", "needs the address"),
+        ("haed = 10.0.0.5", "haed is unknown"),
+        ("head: 10.0.0.5", "expected 'key = value'"),
+    ],
+)
+def test_a_wrong_file_is_refused(site: Site, line: str, said: str) -> None:
+    wrong = site.wire.folder / "wrong.conf"
+    wrong.write_text(f"{line}\n")
+    refused = site.laptop.run(HOSTS_SH, "status", environment={"SWEEP_HOSTS": str(wrong)})
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert "wrong.conf" in refused.stderr
