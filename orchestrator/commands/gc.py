@@ -64,6 +64,7 @@ PLURALS = {
     "node": "nodes with files",
     "row": "rows",
     "failure": "failures",
+    "log": "logs of nodes",
     "checkpoint": "checkpoints",
     "damaged": "damaged nodes, set aside",
     "half-written": "half-written nodes",

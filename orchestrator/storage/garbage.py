@@ -37,7 +37,7 @@ class Waste:
     """One thing that nothing needs.
 
     Attributes:
-        what: node, failure, checkpoint, damaged, half-written, records.
+        what: node, failure, log, checkpoint, damaged, half-written, records.
         path: A file or a folder.
     """
 
@@ -103,6 +103,8 @@ class _Search:
         yield from self._nodes(root / "nodes")
         for path in _entries(root / "failed", "*.json"):
             yield from self._unneeded("failure", path, path.stem)
+        for path in _entries(root / "logs", "[0-9a-f][0-9a-f]/*.log"):
+            yield from self._unneeded("log", path, path.stem)
         for path in _entries(root / "work", "*"):
             if KEY.fullmatch(path.name):  # of a finished node, a checkpoint that its worker could not remove
                 yield from self._unneeded("checkpoint", path, "" if self.store.holds(path.name) else path.name)

@@ -21,7 +21,8 @@ from orchestrator.run import execute_plan, save_spec
 from orchestrator.running.resources import Resources
 from orchestrator.spec import read
 from orchestrator.storage import index
-from orchestrator.store import Failure, Store
+from orchestrator.storage.nodelog import node_log
+from orchestrator.store import Failure, Store, write_atomically
 from tests.integration.test_sweep import REPO, sweep
 
 WALKS = """
@@ -84,6 +85,8 @@ def test_what_a_forgotten_sweep_needed_goes_and_all_else_stays(tmp_path: Path, s
     gone, kept = [key for key in long.nodes if key not in short.nodes], [*short.nodes]
     store.fail(Failure(gone[0], "broken", "", {}))
     store.fail(Failure(kept[0], "broken", "", {}))
+    for key in (gone[0], kept[0]):
+        write_atomically(node_log(store, key), "printed\n")
     for key in (gone[0], "f" * 40):
         store.work_folder(key).mkdir(parents=True)
         (store.work_folder(key) / "checkpoint.safetensors").write_bytes(bytes(1000))
@@ -92,7 +95,7 @@ def test_what_a_forgotten_sweep_needed_goes_and_all_else_stays(tmp_path: Path, s
         path.parent.mkdir(exist_ok=True)
         path.write_text("nobody knows what this is")
     shutil.rmtree(store.sweep_folder("long"))
-    expected = {"node": 3, "row": 3, "failure": 1, "checkpoint": 2, "records": 1}
+    expected = {"node": 3, "row": 3, "failure": 1, "log": 1, "checkpoint": 2, "records": 1}
     assert unneeded(store) == expected
 
     shown = sweep("gc", "--store", store.root)
@@ -104,8 +107,8 @@ def test_what_a_forgotten_sweep_needed_goes_and_all_else_stays(tmp_path: Path, s
     assert unneeded(store) == {}
     assert index.known(store, gone) == {}
     assert index.known(store, kept).keys() == set(kept)
-    assert all(path.exists() for path in strange)
-    assert files(store.root) <= before | files_of(strange, store) | {f"failed/{kept[0]}.json"} | new_files(store)
+    assert all(path.exists() for path in (*strange, node_log(store, kept[0])))
+    assert files(store.root) <= before | files_of(strange, store) | {f"failed/{kept[0]}.json", f"logs/{kept[0][:2]}/{kept[0]}.log"} | new_files(store)
     again = execute_plan(short, store, index.known(store, short.nodes), tmp_path, Resources(inline=True), [])
     assert (again.executed, again.complete) == (0, True)
     assert made(tmp_path, "long", WALKS, store).nodes.keys() == long.nodes.keys()
