@@ -108,7 +108,10 @@ def test_what_a_forgotten_sweep_needed_goes_and_all_else_stays(tmp_path: Path, s
     assert index.known(store, gone) == {}
     assert index.known(store, kept).keys() == set(kept)
     assert all(path.exists() for path in (*strange, node_log(store, kept[0])))
-    assert files(store.root) <= before | files_of(strange, store) | {f"failed/{kept[0]}.json", f"logs/{kept[0][:2]}/{kept[0]}.log"} | new_files(store)
+    assert files(store.root) <= before | files_of(strange, store) | {
+        f"failed/{kept[0]}.json",
+        f"logs/{kept[0][:2]}/{kept[0]}.log",
+    } | new_files(store)
     again = execute_plan(short, store, index.known(store, short.nodes), tmp_path, Resources(inline=True), [])
     assert (again.executed, again.complete) == (0, True)
     assert made(tmp_path, "long", WALKS, store).nodes.keys() == long.nodes.keys()

@@ -19,6 +19,7 @@ from workloads.measure import MeasureConfig
 from workloads.models import MLP, ResNet18
 from workloads.optimizers import SGD
 from workloads.schedules import Multistep
+from workloads.starts import FromStage
 from workloads.streams import generator
 from workloads.train import Stop, TrainConfig
 from workloads.training.evaluation import normalized
@@ -129,7 +130,7 @@ def test_goes_on_from_the_weights_of_its_input():
 
 
 def test_another_model_than_that_of_the_input_is_refused():
-    other = config(model=MLP(width=99, depth=1))
+    other = config(model=MLP(width=99, depth=1), start=FromStage.model_validate({"from": "fit"}))
     with pytest.raises(ValueError, match="not the model of the stage it starts from"):
         train.resolve(other, {"start": config()})
     with pytest.raises(ValidationError, match="model: missing"):
