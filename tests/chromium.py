@@ -90,10 +90,14 @@ class Browser:
 
     def click(self, expression: str) -> None:
         """Click the element that an expression finds, as soon as it does."""
+        self.wait_for(f"(found => found ? (found.click(), true) : false)({expression})")
+
+    def wait_for(self, expression: str) -> None:
+        """Wait until an expression is true in the page."""
         begun = time.monotonic()
-        while not self.evaluate(f"(found => found ? (found.click(), true) : false)({expression})"):
+        while not self.evaluate(expression):
             if time.monotonic() - begun > SECONDS:
-                raise AssertionError(f"after {SECONDS} s there is no {expression}")
+                raise AssertionError(f"after {SECONDS} s the page has no {expression}")
             time.sleep(0.1)
 
     def screenshot(self, path: Path, whole: bool = True) -> None:

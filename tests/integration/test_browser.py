@@ -75,7 +75,7 @@ def test_the_pages_of_a_finished_quickstart(tmp_path: Path) -> None:
             1600,
         )
         page.shows("Comparing 2 Runs", "Parallel Coordinates Plot", *trials[:2])
-        assert page.evaluate("document.querySelectorAll('.js-plotly-plot svg').length") > 0
+        page.wait_for("document.querySelectorAll('.js-plotly-plot svg').length > 0")
         page.screenshot(tmp_path / "compared.png", whole=False)
 
         page.visit(f"{pages}/{ids[NAME]}/artifacts", 1400)
