@@ -58,3 +58,21 @@ def distance_from_start(snapshot: Snapshot) -> float:
     r"""$\lVert \phi - \phi_0 \rVert_2$, with $\phi_0$ the parameters before the first step of the node measured."""
     moved = (tensor.double() - snapshot.start[name].double() for name, tensor in snapshot.parameters.items())
     return math.sqrt(sum(difference.square().sum().item() for difference in moved))
+
+
+@measure(
+    source="Goldblum et al., arXiv:1910.00359, figure 5, as its code has it",
+    unit="weights",
+    convention=CONVENTION + "; each tensor counts by its mean, so a bias weighs as much as a matrix",
+)
+def mean_parameter_change(first: Snapshot, second: Snapshot) -> float:
+    r"""$(\sum_t \frac{1}{P_t} \lVert \phi_t - \phi'_t \rVert_2^2)^{1/2}$ over parameter tensors $t$ of $P_t$ entries.
+
+    Raises:
+        ValueError: the networks have other parameters.
+    """
+    shapes = [{name: tensor.shape for name, tensor in item.parameters.items()} for item in (first, second)]
+    if shapes[0] != shapes[1]:
+        raise ValueError("mean_parameter_change: the two networks have different parameters")
+    pairs = ((one.double(), second.parameters[name].double()) for name, one in first.parameters.items())
+    return math.sqrt(sum((one - other).square().mean().item() for one, other in pairs))

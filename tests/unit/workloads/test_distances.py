@@ -12,7 +12,7 @@ from torch import nn
 from tests.integration.test_sweep import results, sweep
 from workloads.datasets.images import Data
 from workloads.events import Record
-from workloads.measures.norms import relative_distance
+from workloads.measures.norms import mean_parameter_change, relative_distance
 from workloads.measures.snapshot import Snapshot
 
 SPEC = """
@@ -65,6 +65,14 @@ def test_batch_norm_counts_unless_only_weights_do():
     first, second = snapshot(3.0, 4.0, 1.0), snapshot(3.0, 4.0, 2.0)
     assert relative_distance(first, second) == pytest.approx(1 / math.sqrt(29))
     assert relative_distance(first, second, only_weights=True) == 0
+
+
+def test_the_mean_change_counts_each_tensor_by_its_mean():
+    """Two weights move by 3 and 0, gamma by 1, the biases not at all: sqrt(9 / 2 + 1)."""
+    change = mean_parameter_change(snapshot(3.0, 0.0, 1.0), snapshot(0.0, 0.0, 2.0))
+    assert change == pytest.approx(math.sqrt(9 / 2 + 1))
+    with pytest.raises(ValueError, match="different parameters"):
+        mean_parameter_change(snapshot(1.0, 2.0, 3.0), snapshot(1.0, 2.0))
 
 
 def test_networks_of_other_shapes_do_not_compare():
