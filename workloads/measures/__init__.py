@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from workloads.measures import accuracy, curvature, margins, norms, ntk, paths, plane, robustness, spectral
+from workloads.measures import accuracy, curvature, margins, norms, ntk, paths, plane, rank, robustness, spectral
 from workloads.measures.registry import MEASURES, Measure, Measured, MeasureEntry
 
 __all__ = [
     "MEASURES", "Measure", "MeasureEntry", "Measured",
-    "accuracy", "curvature", "margins", "norms", "ntk", "paths", "plane", "robustness", "spectral",
+    "accuracy", "curvature", "margins", "norms", "ntk", "paths", "plane", "rank", "robustness", "spectral",
 ]  # fmt: skip
