@@ -1,4 +1,4 @@
-"""FGSM and PGD: what they do to linear models in pixels, whatever is between pixels and network; nothing else changes."""
+"""FGSM and PGD: what they do to linear models in pixels, whatever stands before the network; nothing else changes."""
 
 from __future__ import annotations
 
