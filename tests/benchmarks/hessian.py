@@ -5,7 +5,7 @@ which is in its time. Beside it, in turn, in the same process: power iteration a
 for every batch of every product, for the largest eigenvalue and then, shifted by that, for the smallest. The network
 is a convolutional one after a few epochs on digits; both see the same images and begin with the same vector.
 
-    PYTHONPATH=. python tests/benchmarks/hessian.py [--device cpu] [--images 1000] [--width 8] [--rounds 3]
+    PYTHONPATH=. python tests/benchmarks/hessian.py [--device cpu] [--images 500] [--width 4] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ def main() -> None:
     """Read the options, check equality, compare, and end with the line that scripts read."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--images", type=int, default=1000, help="of digits")
-    parser.add_argument("--width", type=int, default=8, help="of the network's first convolution")
-    parser.add_argument("--epochs", type=int, default=10, help="behind the network")
+    parser.add_argument("--images", type=int, default=500, help="of digits")
+    parser.add_argument("--width", type=int, default=4, help="of the network's first convolution")
+    parser.add_argument("--epochs", type=int, default=5, help="behind the network")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
