@@ -38,7 +38,7 @@ class FullLoss:
         dtype: torch.dtype = torch.float32,
         kept: int | None = None,
     ) -> None:
-        self.model = copy.deepcopy(model).to(images.device, dtype).eval().requires_grad_(True)
+        self.model = _with_scales(copy.deepcopy(model)).to(images.device, dtype).eval().requires_grad_(True)
         self.parameters = [*self.model.parameters()]
         self.chunks = [*zip(images.split(CHUNK), labels.split(CHUNK), strict=True)]
         self.count = len(labels)
@@ -117,6 +117,15 @@ class FullLoss:
 
 def _flat(tensors: Sequence[Tensor]) -> Tensor:
     return torch.cat([tensor.detach().double().flatten() for tensor in tensors])
+
+
+def _with_scales(model: nn.Module) -> nn.Module:
+    """Batch norm that shifts without a scale gets one of ones: PyTorch cannot differentiate it twice otherwise."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d) and module.bias is not None and module.weight is None:
+            del module.weight
+            module.register_buffer("weight", torch.ones_like(module.bias), persistent=False)
+    return model
 
 
 def _room(device: torch.device) -> int:

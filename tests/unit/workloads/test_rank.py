@@ -94,7 +94,7 @@ def test_groups_are_maps_of_their_own():
     [
         ({"layer": 17}, "within 0 and 16, got 17"),
         ({"layer": -1}, "within 0 and 16"),
-        ({"grid": "imagenet"}, "one of true, published"),
+        ({"grid": "imagenet"}, "one of input, published"),
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, Any], words: str):
