@@ -87,7 +87,8 @@ def run(config: MeasureConfig, context: Context) -> Result:
             for entry in config.measures
         }
     arrays = {name: item for measured in found.values() for name, item in measured.arrays.items()}
-    return Result(metrics={name: measured.value for name, measured in found.items()}, arrays=arrays)
+    metrics = {key: value for name, measured in found.items() for key, value in measured.metrics(name).items()}
+    return Result(metrics=metrics, arrays=arrays)
 
 
 def _memoized(config: MeasureConfig, context: Context, role: str) -> Snapshot:
@@ -104,4 +105,4 @@ def _snapshot(config: MeasureConfig, context: Context, role: str) -> Snapshot:
     model = below.config.model.build(data.shape, data.classes)  # pyright: ignore[reportAttributeAccessIssue]
     model.load_state_dict(below.weights())
     model.to(context.device).eval().requires_grad_(False)
-    return Snapshot(model, below.start(), data, context.device)
+    return Snapshot(model, below.start(), data, context.device, context.seed)

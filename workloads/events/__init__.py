@@ -130,12 +130,13 @@ class Record(TrainingEvent):
         return epoch % self.every == 0 if self.at is None else epoch in self.at
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
-        """Each measure's value under its name, on the data that is trained on now; in fp32, as measures always are."""
+        """Each measure's numbers by name, on the data that is trained on now; in fp32, as measures always are."""
         from workloads.training.precision import multiplying
 
         snapshot = trainee.snapshot()
         with multiplying("fp32"):
-            return {entry.name: entry(snapshot) for entry in self.measures}
+            found = [entry.measured(snapshot).metrics(entry.name) for entry in self.measures]
+        return {name: value for metrics in found for name, value in metrics.items()}
 
 
 Event = Annotated[Perturb | Project | RankMin | RankMax | SwitchData | Record, Field(discriminator="name")]

@@ -14,6 +14,8 @@ from workloads.events.base import TimedEvent, Trainee
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from workloads.spectra.grids import Gridded
+
 
 class RankEvent(TimedEvent):
     """The base of the two.
@@ -28,39 +30,29 @@ class RankEvent(TimedEvent):
     )
     grid: Literal["input", "published"] = Field(
         default="input",
-        description="input: of the size and stride that the layer has; published: 7/4 of it without the stride.",
+        description="input: the size and stride that the layer has; published: 7/4 of its output, no stride.",
     )
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
         """In float64, rounded to the network's own type."""
         parameters = trainee.parameters
-        for name, size, stride in self._convolutions(trainee):
-            kernel = parameters[f"{name}.weight"]
-            kernel.copy_(self.changed(kernel, size, stride))
+        for found in self._convolutions(trainee):
+            kernel = parameters[f"{found.name}.weight"]
+            kernel.copy_(self.changed(kernel, found.size, found.stride))
         return {}
 
     @abstractmethod
     def changed(self, kernel: Tensor, size: tuple[int, int], stride: int) -> Tensor:
         """The kernel (out, in, h, w) with other singular values on maps of `size`."""
 
-    def _convolutions(self, trainee: Trainee) -> Iterator[tuple[str, tuple[int, int], int]]:
-        """Of each convolution that is changed: its name, the size of its grid and its stride on it."""
-        from torch import nn
+    def _convolutions(self, trainee: Trainee) -> Iterator[Gridded]:
+        """Those that are changed."""
+        from workloads.spectra.grids import convolutions
 
-        from workloads.measures.spectral import sized_layers
-
-        snapshot = trainee.snapshot()
-        names = {layer: name for name, layer in snapshot.model.named_modules()}
-        found = [(layer, shape) for layer, shape in sized_layers(snapshot) if isinstance(layer, nn.Conv2d)]
-        for index, (layer, shape) in enumerate(found):
-            outer = index == 0 or layer.kernel_size == (1, 1)
-            if layer.groups > 1 or (outer and self.layers == "inner"):
-                continue
-            height, width = shape[1:]
-            if self.grid == "published":
-                yield names[layer], ((height, width) if index == 0 else (7 * height // 4, 7 * width // 4)), 1
-            else:
-                yield names[layer], (height, width), layer.stride[0]
+        for index, found in enumerate(convolutions(trainee.snapshot(), self.grid)):
+            outer = index == 0 or found.layer.kernel_size == (1, 1)
+            if found.layer.groups == 1 and (not outer or self.layers == "all"):
+                yield found
 
 
 class RankMin(RankEvent):

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from workloads.measures import accuracy, activations, margins, norms, paths, plane, robustness, spectral
+from workloads.measures import (
+    accuracy,
+    activations,
+    curvature,
+    margins,
+    norms,
+    ntk,
+    paths,
+    plane,
+    rank,
+    robustness,
+    spectral,
+)
 from workloads.measures.registry import MEASURES, Measure, Measured, MeasureEntry
 
 __all__ = [
     "MEASURES", "Measure", "MeasureEntry", "Measured",
-    "accuracy", "activations", "margins", "norms", "paths", "plane", "robustness", "spectral",
+    "accuracy", "activations", "curvature", "margins", "norms", "ntk",
+    "paths", "plane", "rank", "robustness", "spectral",
 ]  # fmt: skip

@@ -34,20 +34,3 @@ def train_loss(snapshot: Snapshot) -> float:
 def test_loss(snapshot: Snapshot) -> float:
     """Mean cross-entropy on the test part."""
     return snapshot.test_scores.loss
-
-
-@measure(
-    source="Goldblum et al., arXiv:1910.00359, table 1",
-    unit="nats, mean over images",
-    convention=CONVENTION + "; with the l2 term of all parameters, batch norm's and biases too",
-)
-def regularized_loss(snapshot: Snapshot, *, weight_decay: float = 0.0) -> float:
-    r"""Mean cross-entropy on the training part plus $\frac{\lambda}{2} \lVert \phi \rVert_2^2$.
-
-    Raises:
-        ValueError: the weight decay is negative.
-    """
-    if weight_decay < 0:
-        raise ValueError(f"regularized_loss.weight_decay: must be at least 0, got {weight_decay:g}")
-    squares = sum(item.double().square().sum().item() for item in snapshot.parameters.values())
-    return snapshot.train_scores.loss + weight_decay / 2 * squares

@@ -26,10 +26,19 @@ WANTED = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 @dataclass(frozen=True)
 class Measured:
-    """A value, and arrays to draw it from, by name."""
+    """A value, and arrays to draw it from, by name.
+
+    Attributes:
+        beside: What it must not be read without, such as the residual of an eigenvalue: a metric `MEASURE_NAME` each.
+    """
 
     value: float
     arrays: Mapping[str, numpy.ndarray] = field(default_factory=dict)
+    beside: Mapping[str, float] = field(default_factory=dict)
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """All its numbers, as the measure `name` reports them."""
+        return {name: self.value, **{f"{name}_{key}": number for key, number in self.beside.items()}}
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from workloads.datasets.images import Data
 from workloads.training.evaluation import Scores, logits, normalized, scores
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -21,19 +23,31 @@ class Snapshot:
     Attributes:
         start: Its parameters and buffers before the first step of the node that trained it, by name, on the CPU.
         data: The data to measure on; images uint8 (N, C, H, W), labels (N,).
-        memo: What several measures of it need, kept by the first.
+        seed: Of the trial; what a measure draws, it draws from streams of this.
     """
 
     model: nn.Module
     start: dict[str, Tensor]
     data: Data
     device: str
-    memo: dict[Hashable, Any] = field(default_factory=dict)
+    seed: int = 0
+    _memory: dict[Hashable, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def memo(self, key: Hashable, build: Callable[[], Value]) -> Value:
+        """`build()`, remembered with the network: what several measures of it share."""
+        if key not in self._memory:
+            self._memory[key] = build()
+        return self._memory[key]
 
     @cached_property
     def parameters(self) -> dict[str, Tensor]:
         """All nn.Parameters by name, batch norm and biases among them; no buffers. On the CPU."""
         return {name: tensor.detach().cpu() for name, tensor in self.model.named_parameters()}
+
+    @property
+    def train_images(self) -> Tensor:
+        """Those of the training part as the network takes them, on the device."""
+        return normalized(self.data.train_x.to(self.device), self.data.mean, self.data.std)
 
     @cached_property
     def train_scores(self) -> Scores:

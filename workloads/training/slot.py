@@ -210,7 +210,7 @@ class Trainee:
         model = self.array.network.build()
         model.load_state_dict(self.array.network.state(self.index))
         model.to(self.array.device).eval().requires_grad_(False)
-        return Snapshot(model, dict(self.start), self.data, self.array.device)
+        return Snapshot(model, dict(self.start), self.data, self.array.device, self.context.seed)
 
     def switch(self, data: ImageData) -> None:
         """Train on other data from the next epoch on."""

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from workloads.datasets.images import Data
-from workloads.measures.accuracy import regularized_loss
 from workloads.measures.activations import smallest_activation
+from workloads.measures.curvature import regularized_loss
 from workloads.measures.norms import mean_change_from_start
 from workloads.measures.snapshot import Snapshot
 from workloads.models import MLP, Conv4, ResNet18

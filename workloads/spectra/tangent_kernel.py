@@ -1,0 +1,195 @@
+r"""The empirical neural tangent kernel, layer by layer: the Jacobian of all parameters never exists.
+
+$\Phi_{ijkl} = \sum_p \partial_p f_k(x_i)\, \partial_p f_l(x_j)$ is a sum over layers. For one layer it needs what goes
+into it, $u_i$, and the logits' gradients by what comes out of it, $d_{ik} = \partial f_k(x_i) / \partial y_i$; these
+take one forward pass and as many backward passes as there are logits, over all images together and past no weight.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call, vjp, vmap
+
+from workloads.training.evaluation import eval_mode
+
+BLOCK = 1 << 26  # numbers of a layer's Jacobian, or of its products, that exist at once
+
+
+@dataclass(frozen=True)
+class Use:
+    """One layer in one forward pass: its inputs, each (N, ...), and a zero that was added to its output (N, ...)."""
+
+    layer: nn.Module
+    inputs: tuple[Tensor, ...]
+    added: Tensor
+
+
+def tangent_kernel(model: nn.Module, images: Tensor) -> Tensor:
+    r"""$\Phi$ in eval mode, (N, N, K, K), float64: symmetric under (i, k) <-> (j, l) and positive semidefinite.
+
+    Layers are computed in the model's own precision and added in float64; all parameters count, biases and batch
+    norm's among them.
+
+    Args:
+        model: Of layers that are each used once. Left as it is.
+        images: (N, C, H, W), as the network takes them.
+
+    Raises:
+        ValueError: a layer with parameters is used twice, or never by calling it.
+    """
+    with eval_mode(model), torch.enable_grad():
+        uses, logits = _forward(model, images)
+        return _sum(uses, logits)
+
+
+def _forward(model: nn.Module, images: Tensor) -> tuple[list[Use], Tensor]:
+    """The layers that have parameters, as one forward pass uses them, and its logits (N, K)."""
+    layers = [layer for layer in model.modules() if [*layer.parameters(recurse=False)]]
+    uses: list[Use] = []
+
+    def watch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        added = torch.zeros_like(output, requires_grad=True)
+        uses.append(Use(layer, tuple(it.detach() for it in inputs), added))
+        return output + added
+
+    hooks = [layer.register_forward_hook(watch) for layer in layers]
+    try:
+        logits = model(images)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if len(uses) != len(layers) or {use.layer for use in uses} != {*layers}:
+        raise ValueError("tangent kernel: wants every layer that has parameters to be called, and once")
+    return uses, logits
+
+
+def _sum(uses: list[Use], logits: Tensor) -> Tensor:
+    """Over the layers of one forward pass: (N, N, K, K)."""
+    count, outputs = logits.shape
+    added = [use.added for use in uses]
+    backward = [
+        torch.autograd.grad(logits[:, k].sum(), added, retain_graph=True, materialize_grads=True)
+        for k in range(outputs)
+    ]
+    total = logits.new_zeros(count * outputs, count * outputs, dtype=torch.float64)
+    with torch.no_grad():
+        for index, use in enumerate(uses):
+            total += _layer(use, torch.stack([gradients[index] for gradients in backward], 1))
+    total = (total + total.T) / 2  # products of matrices round differently on the two sides
+    return total.view(count, outputs, count, outputs).transpose(1, 2)
+
+
+def _layer(use: Use, d: Tensor) -> Tensor:
+    """One layer's part (NK, NK), d being the gradients by its output (N, K, ...)."""
+    layer = use.layer
+    if isinstance(layer, nn.Linear) and use.inputs[0].dim() == 2:
+        return _linear(layer, use.inputs[0].double(), d.double())
+    if isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
+        return _convolution(layer, use.inputs[0], d)
+    return _any(use, d)
+
+
+def _linear(layer: nn.Linear, u: Tensor, d: Tensor) -> Tensor:
+    r"""$(d_{ik} \cdot d_{jl})(u_i \cdot u_j + 1)$, without the 1 where there is no bias."""
+    inputs = u @ u.T + (layer.bias is not None)
+    flat = d.flatten(0, 1)
+    outputs = d.shape[1]
+    return (flat @ flat.T) * inputs.repeat_interleave(outputs, 0).repeat_interleave(outputs, 1)
+
+
+def _convolution(layer: nn.Conv2d, x: Tensor, d: Tensor) -> Tensor:
+    """By the Jacobian, some output channels at a time, or by the places' products, whichever is less to compute."""
+    kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
+    assert not isinstance(padding, str)
+    u = F.unfold(x, kernel, layer.dilation, padding, stride)  # (N, I, P) with I = C kh kw
+    d = d.flatten(3)  # (N, K, O, P)
+    (count, inputs, places), (outputs, channels) = u.shape, d.shape[1:3]
+    rows = count * outputs
+    by_places = (rows * places) ** 2 * (channels + 2) + (count * places) ** 2 * inputs
+    by_jacobian = rows * channels * inputs * (places + rows)
+    found = _by_places(u, d) if by_places < by_jacobian else _by_jacobian(u, d)
+    if layer.bias is not None:
+        bias = d.sum(3).flatten(0, 1).double()
+        found += bias @ bias.T
+    return found
+
+
+def _by_jacobian(u: Tensor, d: Tensor) -> Tensor:
+    r"""$J J^\top$ with $J_{ik} = \sum_p d_{ik}(o, p)\, u_i(c, p)$."""
+    count, outputs = d.shape[:2]
+    total = d.new_zeros(count * outputs, count * outputs, dtype=torch.float64)
+    at_once = max(1, BLOCK // (count * outputs * u.shape[1]))
+    for some in d.split(at_once, 2):
+        jacobian = torch.bmm(some.flatten(1, 2), u.transpose(1, 2)).reshape(count * outputs, -1)
+        total += jacobian @ jacobian.T
+    return total
+
+
+def _by_places(u: Tensor, d: Tensor) -> Tensor:
+    r"""$\sum_{p, q} (d_{ik}(p) \cdot d_{jl}(q)) (u_i(p) \cdot u_j(q))$: for many channels on few places."""
+    count, outputs, channels, places = d.shape
+    d = d.transpose(2, 3)  # (N, K, P, O)
+    right = d.reshape(-1, channels).T
+    places_of = u.transpose(1, 2).reshape(-1, u.shape[1])  # (N P, I)
+    rows = []
+    at_once = max(1, BLOCK // (outputs * places * count * outputs * places))
+    for i in range(0, count, at_once):
+        some = d[i : i + at_once]
+        n = len(some)
+        left = (some.reshape(-1, channels) @ right).view(n, outputs, places, count, outputs, places)
+        inner = (u[i : i + at_once].transpose(1, 2).reshape(n * places, -1) @ places_of.T).view(
+            n, places, count, places
+        )
+        part = (left * inner[:, None, :, :, None, :]).sum(-1).double().sum(2)  # (n, K, N, K)
+        rows.append(part.reshape(n * outputs, count * outputs))
+    return torch.cat(rows)
+
+
+def _any(use: Use, d: Tensor) -> Tensor:
+    """Of any layer, by its own derivative: for those with few parameters, such as batch norm."""
+    parameters = {name: it.detach() for name, it in use.layer.named_parameters(recurse=False)}
+
+    def pull(inputs: tuple[Tensor, ...], one: Tensor) -> Tensor:
+        """The gradients of one logit of one image, as one vector."""
+
+        def output(given: dict[str, Tensor]) -> Tensor:
+            return functional_call(use.layer, given, tuple(it[None] for it in inputs))[0]
+
+        back = vjp(output, parameters)[1]
+        return torch.cat([part.flatten() for part in back(one)[0].values()])
+
+    over_logits = vmap(pull, in_dims=(None, 0))
+    jacobian = vmap(over_logits, in_dims=(0, 0))(use.inputs, d).flatten(0, 1).double()
+    return jacobian @ jacobian.T
+
+
+def relative_change(first: Tensor, second: Tensor) -> float:
+    r"""$\lVert \Phi_2 - \Phi_1 \rVert / \lVert \Phi_1 \rVert$ (figure 1a); inf where the first is 0 and both differ."""
+    return _ratio((second - first).norm().item(), first.norm().item())
+
+
+def norm_change(first: Tensor, second: Tensor) -> float:
+    r"""$|\lVert \Phi_1 \rVert - \lVert \Phi_2 \rVert| / \lVert \Phi_1 \rVert$ (figure 4)."""
+    return _ratio(abs(first.norm().item() - second.norm().item()), first.norm().item())
+
+
+def correlation(first: Tensor, second: Tensor) -> float:
+    """Pearson's, of the entries of both (figure 1b); nan where one is constant."""
+    one, other = (kernel - kernel.mean() for kernel in (first, second))
+    return similarity(one, other)
+
+
+def similarity(first: Tensor, second: Tensor) -> float:
+    r"""$\langle \Phi_1, \Phi_2 \rangle / (\lVert \Phi_1 \rVert \lVert \Phi_2 \rVert)$ (figure 4); nan if one is 0."""
+    return _ratio((first * second).sum().item(), first.norm().item() * second.norm().item())
+
+
+def _ratio(part: float, whole: float) -> float:
+    if whole:
+        return part / whole
+    return math.inf if part else math.nan
