@@ -19,6 +19,7 @@ from orchestrator.errors import NotFound, allowed
 from orchestrator.findings import published, statistics
 from orchestrator.findings.best import best_cells, sentence
 from orchestrator.findings.levels import level_array, level_type
+from orchestrator.findings.residuals import RESIDUAL, SIGN, Residual, residual
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names, partial
 from orchestrator.store import Scalar
 from orchestrator.sweepfile.axes import SEED
@@ -42,6 +43,7 @@ class Cell:
         low: Minimum, lower quartile or lower end of the interval, where the statistic has one; `high` likewise.
         n: How many values are behind it; the others are counted by why they are not.
         n_undefined: Values that are not finite although their trial is done.
+        residual: Of eigenvalues, which are not printed without.
     """
 
     mean: float | None
@@ -54,6 +56,7 @@ class Cell:
     n_failed: int = 0
     n_undefined: int = 0
     paper: Published | None = None
+    residual: Residual | None = None
 
     @property
     def trials(self) -> int:
@@ -104,12 +107,13 @@ class _Group:
 
     values: numpy.ndarray | Sequence[float] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    residual: Residual | None = None
 
     def cell(self, statistic: str, paper: Published | None) -> Cell:
         center, spread, low, high = summary(self.values, statistic)
         if paper is not None and statistic != "median_iqr":  # a median has no standard error here
             paper = paper.against(list(self.values))
-        return Cell(center, spread, low, high, len(self.values), **self.left_out, paper=paper)
+        return Cell(center, spread, low, high, len(self.values), **self.left_out, paper=paper, residual=self.residual)
 
 
 def summary(
@@ -195,6 +199,10 @@ def to_arrow(table: Table) -> pyarrow.Table:
         found = [getattr(paper, name) if paper else None for paper in papers]
         columns[f"paper_{name}"] = pyarrow.array(found, pyarrow.type_for_alias(of_type))
     columns["difference_in_se"] = pyarrow.array([paper and paper.difference for paper in papers], pyarrow.float64())
+    residuals = [cell.residual for *_, cell in entries]
+    if any(residuals):
+        columns["largest_residual"] = pyarrow.array([item and item.largest for item in residuals], pyarrow.float64())
+        columns["has_sign"] = pyarrow.array([item and item.signed for item in residuals], pyarrow.bool_())
     if table.bold_says:
         columns["best"] = pyarrow.array([place in table.bold for place in places], pyarrow.bool_())
     return pyarrow.table(columns)
@@ -235,9 +243,11 @@ def _groups(
         why = numpy.select([diverged, absent & failed, elsewhere, absent, ~numpy.isfinite(values)], [1, 2, 5, 3, 4], 0)
         counts = numpy.bincount(6 * place_of + why, minlength=6 * len(places)).reshape(-1, 6).tolist()
         values, kept = values[order], (why == 0)[order]
+        beside = _beside(records, metric, order)
         for (row, column), start, end, count in zip(places, [0, *ends], ends, counts, strict=False):
-            own = values[start:end] if count[0] == end - start else values[start:end][kept[start:end]]
-            groups[row, column, metric] = _Group(own, dict(zip(_COUNTERS, count[1:5], strict=True)))
+            own = slice(start, end) if count[0] == end - start else start + numpy.flatnonzero(kept[start:end])
+            doubt = residual(*(part[own] for part in beside)) if beside else None
+            groups[row, column, metric] = _Group(values[own], dict(zip(_COUNTERS, count[1:5], strict=True)), doubt)
     return groups
 
 
@@ -252,6 +262,13 @@ def _values(records: pyarrow.Table, metric: str) -> tuple[numpy.ndarray, numpy.n
     absent = numpy.from_dlpack(column.is_null().cast(pyarrow.uint8())).astype(bool)  # `to_numpy` would load pandas
     values = numpy.frombuffer(column.buffers()[1], float, len(column), 8 * column.offset)
     return numpy.where(absent, numpy.nan, values), absent
+
+
+def _beside(records: pyarrow.Table, metric: str, order: numpy.ndarray) -> list[numpy.ndarray] | None:
+    """The residuals and the signs of a metric that has them, of the trials in that order."""
+    if f"{METRIC}{metric}{RESIDUAL}" not in records.column_names:
+        return None
+    return [_values(records, f"{metric}{name}")[0][order] for name in (RESIDUAL, SIGN)]
 
 
 def _place(

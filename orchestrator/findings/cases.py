@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, repeat
 from typing import TYPE_CHECKING, Any
 
 import pyarrow
@@ -15,6 +15,7 @@ import pyarrow.compute
 from orchestrator.errors import allowed
 from orchestrator.findings.evidence import Bound, Case, levels_text
 from orchestrator.findings.levels import is_level, level_text, short_names
+from orchestrator.findings.residuals import RESIDUAL
 from orchestrator.record import AXIS, METRIC, axis_names, metric_names
 from orchestrator.store import Scalar
 from orchestrator.sweepfile.axes import SEED
@@ -29,11 +30,12 @@ class Undecidable(Exception):
 
 @dataclass(frozen=True)
 class Trial:
-    """A trial as a claim sees it."""
+    """A trial as a claim sees it; the residual is that of an eigenvalue."""
 
     levels: Mapping[str, Scalar]
     value: float | None
     status: str
+    residual: float | None = None
 
     @property
     def seed(self) -> Scalar:
@@ -94,7 +96,9 @@ def _trials(claim: ClaimSpec, records: pyarrow.Table) -> list[Trial]:
             raise Undecidable(f"the records have no axis {axis!r}; {allowed(axis, axes)}")
     if claim.metric not in metrics:
         raise Undecidable(f"no trial reports {claim.metric!r}; {allowed(claim.metric, metrics)}")
-    chosen = records.select([*(f"{AXIS}{axis}" for axis in axes), f"{METRIC}{claim.metric}", "status"])
+    beside = f"{METRIC}{claim.metric}{RESIDUAL}"
+    own = [f"{METRIC}{claim.metric}", "status", *([beside] if beside in records.column_names else [])]
+    chosen = records.select([*(f"{AXIS}{axis}" for axis in axes), *own])
     for axis, wanted in claim.where.items():
         labels = wanted if isinstance(wanted, tuple | list) else (wanted,)
         levels = records[f"{AXIS}{axis}"].unique().to_pylist()
@@ -103,9 +107,10 @@ def _trials(claim: ClaimSpec, records: pyarrow.Table) -> list[Trial]:
         chosen = chosen.filter(pyarrow.compute.field(f"{AXIS}{axis}").isin(kept))
     if not chosen.num_rows:
         raise Undecidable("no trial has all the levels of `where`")
-    *columns, values, status = (column.to_pylist() for column in chosen.columns)
-    levels = (dict(zip(axes, row, strict=True)) for row in zip(*columns, strict=True)) if axes else ({} for _ in values)
-    return [Trial(*parts) for parts in zip(levels, values, status, strict=True)]
+    columns = [column.to_pylist() for column in chosen.columns]
+    found = zip(*columns[len(axes) :], strict=True)
+    levels = zip(*columns[: len(axes)], strict=True) if axes else repeat(())
+    return [Trial(dict(zip(axes, row, strict=True)), *own) for row, own in zip(levels, found, strict=False)]
 
 
 def require(axis: str, wanted: Sequence[Scalar], present: Sequence[Scalar]) -> None:
@@ -122,7 +127,8 @@ def _cases(claim: ClaimSpec, trials: Sequence[Trial]) -> Iterator[Case]:
     for label, group in _combinations(trials, along):
         if along is None:
             kept, dropped = _split([(trial,) for trial in group])
-            yield Case(label, (kept[0],), dropped, bound, "values", _scale(kept), group[0].levels, median)
+            levels, doubt = group[0].levels, _residual(group)
+            yield Case(label, (kept[0],), dropped, bound, "values", _scale(kept), levels, median, doubt)
         for low, high in steps:
             below = [trial for trial in group if is_level(trial.levels[along or ""], low)]
             above = [trial for trial in group if is_level(trial.levels[along or ""], high)]
@@ -163,14 +169,19 @@ def _comparison(label: str, above: Sequence[Trial], below: Sequence[Trial], boun
     """Differences by seed where the two levels share seeds; both samples where they share at most one of several."""
     first, second = ({trial.seed: trial for trial in side} for side in (above, below))
     shared = [seed for seed in first if seed in second]
-    levels = above[0].levels
+    levels, doubt = above[0].levels, _residual(above) + _residual(below)
     if len(shared) > 1 or len(first) == len(second) == len(shared):
         kept, dropped = _split([(first[seed], second[seed]) for seed in shared])
         differences = [high - low for high, low in zip(*kept, strict=True)]
-        return Case(label, (differences,), dropped, bound, "pairs", _scale(kept), levels, median)
+        return Case(label, (differences,), dropped, bound, "pairs", _scale(kept), levels, median, doubt)
     (high, lost), (low, also) = (_split([(trial,) for trial in side.values()]) for side in (first, second))
     samples = (high[0], low[0])
-    return Case(label, samples, lost + also, bound, "samples", _scale(samples), levels, median)
+    return Case(label, samples, lost + also, bound, "samples", _scale(samples), levels, median, doubt)
+
+
+def _residual(trials: Sequence[Trial]) -> float:
+    """The largest of those whose values count."""
+    return max((trial.residual or 0.0 for trial in trials if trial.usable is not None), default=0.0)
 
 
 def _split(rows: Sequence[tuple[Trial, ...]]) -> tuple[list[list[float]], Counter[str]]:

@@ -51,6 +51,10 @@ class Bound:
         slack = slack if self.strict else -slack
         return min(found.below(self.low + slack), found.above(self.high - slack))
 
+    def moved(self, inwards: float) -> Bound:
+        """With each end moved so far inwards, or outwards for numbers below 0."""
+        return Bound(self.low + inwards, self.high - inwards, self.strict)
+
     def margins(self, value: float) -> list[float]:
         """How far a value inside lies from each end, or one outside from the nearest."""
         if value < self.low:
@@ -79,6 +83,7 @@ class Case:
         kind: What the samples are.
         scale: The size of the values, for rounding.
         levels: The combination.
+        residual: How far the numbers may be from what they stand for, as eigenvalues are; held against either verdict.
     """
 
     label: str
@@ -89,6 +94,7 @@ class Case:
     scale: float
     levels: Mapping[str, Scalar]
     of_median: bool = False
+    residual: float = 0.0
 
     @cached_property
     def found(self) -> Student | Median | None:
@@ -121,7 +127,8 @@ class Case:
         slack = TOLERANCE * self.scale
         if self.found is None:
             return 1.0, 1.0
-        return self.bound.support(self.found, slack), self.bound.refutation(self.found, slack)
+        inner, outer = self.bound.moved(self.residual), self.bound.moved(-self.residual)
+        return inner.support(self.found, slack), outer.refutation(self.found, slack)
 
     @cached_property
     def p_values(self) -> tuple[float, float]:
@@ -147,7 +154,8 @@ class Case:
             (True, "samples"): "difference of medians, bootstrap over seeds",
         }  # fmt: skip
         both = ", two one-sided tests" if self.bound.sides == 2 else ""
-        return f"{names[self.of_median, self.kind]}{both}, {PERCENT}"
+        doubt = f", residuals up to {self.residual:.0e} held against it" if self.residual else ""
+        return f"{names[self.of_median, self.kind]}{both}, {PERCENT}{doubt}"
 
     @property
     def reasons(self) -> list[str]:

@@ -146,4 +146,6 @@ def _caption(table: Table, counts: set[int], short: dict[str, str]) -> str:
         parts.append(f"Pooled over {over}.")
     if any(cell.paper for row in table.cells for cell in row):
         parts.append("Paper: as published; in brackets ours minus it, in standard errors.")
+    if any(cell.residual for row in table.cells for cell in row):
+        parts.append("r: the largest residual; |λ|: of an eigenvalue whose sign it does not decide.")
     return " ".join([*parts, table.bold_says]).rstrip()

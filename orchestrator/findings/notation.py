@@ -71,9 +71,22 @@ def with_bounds(center: float, low: float, high: float, metric: str) -> str:
 
 
 def cell_text(cell: Cell, statistic: str, metric: str, decimals: int | None = None) -> str:
-    """What a cell shows, without its footnote; bounds only where two values are behind them."""
+    """What a cell shows, without its footnote; bounds only where two values are behind them.
+
+    An eigenvalue has the largest residual behind it, and bars for a sign that this does not decide.
+    """
     if cell.mean is None:
         return NOTHING
+    residual = cell.residual
+    if residual is None:
+        return _statistic(cell, statistic, metric, decimals)
+    if not residual.signed:
+        return f"|{_magnitude(cell.mean, decimals, metric)}| (r {residual.largest:.0e})"
+    return f"{_statistic(cell, statistic, metric, decimals)} (r {residual.largest:.0e})"
+
+
+def _statistic(cell: Cell, statistic: str, metric: str, decimals: int | None) -> str:
+    assert cell.mean is not None
     bounded = statistic in BOUNDED and cell.n > 1 and cell.low is not None and cell.high is not None
     if decimals is not None:
         bounds = f" [{_fixed(cell.low, metric, decimals)}, {_fixed(cell.high, metric, decimals)}]" if bounded else ""
@@ -81,6 +94,10 @@ def cell_text(cell: Cell, statistic: str, metric: str, decimals: int | None = No
     if bounded and cell.low is not None and cell.high is not None:
         return with_bounds(cell.mean, cell.low, cell.high, metric)
     return plus_minus(cell.mean, cell.spread, metric)
+
+
+def _magnitude(value: float, decimals: int | None, metric: str) -> str:
+    return _alone(abs(value), metric) if decimals is None else _fixed(abs(value), metric, decimals)
 
 
 def published_text(paper: Published, metric: str, decimals: int | None = None) -> str:

@@ -13,6 +13,7 @@ from orchestrator.errors import NotFound, allowed
 from orchestrator.findings.layout import level_header
 from orchestrator.findings.levels import level_text, short_names
 from orchestrator.findings.notation import SENTENCES, cell_text, metric_label
+from orchestrator.findings.residuals import RESIDUAL, value_text
 from orchestrator.record import AXIS, METRIC, axis_names
 from orchestrator.sweepfile.axes import SEED
 
@@ -44,6 +45,12 @@ class Origin:
     error: str | None
     commit: str | None
     nodes: Mapping[str, str]
+    residual: float | None = None
+
+    @property
+    def text(self) -> str:
+        """Its value at full precision, "" without one."""
+        return value_text(self.value, self.residual)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Origins:
         fixed = {*self.table.rows, *self.table.columns}
         own = [axis for axis in axis_names(self.records) if axis == SEED or axis not in fixed]
         labels = [f"{NODE}{label}" for label in _labels(self.records, metric)]
-        values = self._column(f"{METRIC}{metric}")
+        values, residuals = self._column(f"{METRIC}{metric}"), self._column(f"{METRIC}{metric}{RESIDUAL}")
         return [
             Origin(
                 trial=str(self._column("meta.trial")[place]),
@@ -69,6 +76,7 @@ class Origins:
                 error=self._column("error")[place],
                 commit=self._column("meta.commit")[place],
                 nodes={name.removeprefix(NODE): key for name in labels if (key := self._column(name)[place])},
+                residual=residuals[place],
             )
             for place in self._places.get((self.table.row_labels[row], levels), ())
         ]
@@ -132,7 +140,7 @@ def explained(table: Table, cell: tuple[int, int], found: Sequence[Origin], stor
         f" n={number.n}{f'; {number.remark}' if number.remark else ''}",
     ]
     for origin in found:
-        value = "no value" if origin.value is None else repr(origin.value)
+        value = origin.text or "no value"
         lines += ["", f"{_at(origin.levels)}: {metric} {value}, {origin.status}, trial {origin.trial}"]
         lines += [f"  commit {origin.commit or 'not known'}"]
         lines += [f"  {label}  {key}  {_where(store, key)}" for label, key in origin.nodes.items()]
@@ -190,7 +198,7 @@ def _labels(records: pyarrow.Table, metric: str) -> list[str]:
 
 
 def _short(origin: Origin) -> str:
-    parts = ["" if origin.value is None else repr(origin.value), "" if origin.status == "done" else origin.status]
+    parts = [origin.text, "" if origin.status == "done" else origin.status]
     value = " ".join(filter(None, parts)) or "no value"
     keys = ", ".join(f"{label} {key[:KEY]}" for label, key in origin.nodes.items())
     return f"{_at(origin.levels)} {value} ({keys})"

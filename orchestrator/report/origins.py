@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.figures.source import NODE, Levels, Trials
 from orchestrator.findings.levels import level_text
+from orchestrator.findings.residuals import RESIDUAL, value_text
 from orchestrator.record import METRIC
 from orchestrator.report.page import escape, table
 from orchestrator.sweepfile.axes import SEED
@@ -77,12 +78,13 @@ def _panel(name: str, metric: str, group: Trials, row: Levels, column: Levels, m
         for axis, level in zip((*made.rows, *made.columns), (*row, *column), strict=True)
     )
     own = [axis for axis in source.axes if axis == SEED or axis not in (*made.rows, *made.columns)]
-    values, labels = source.column(f"{METRIC}{metric}"), targets(dossier, metric)
+    values, residuals = source.column(f"{METRIC}{metric}"), source.column(f"{METRIC}{metric}{RESIDUAL}")
+    labels = targets(dossier, metric)
     shown = group.rows[:MOST]
     rows = [
         [
             *(escape(level_text(level)) for level in group.levels(index, own)),
-            "–" if values[index] is None else repr(values[index]),
+            value_text(values[index], residuals[index]) or "–",
             escape(str(group.statuses[index])),
             _key(source.column("meta.commit")[index]),
             *(_key(source.column(f"{NODE}{label}")[index]) for label in labels),
