@@ -95,10 +95,10 @@ def test_all_nodes_that_compute_are_lost_and_another_joins(
 
 
 @pytest.mark.parametrize("which", ["gcs_server", "raylet"])
-def test_a_ray_that_dies_ends_the_run_with_words(nets: Path, tmp_path: Path, undisturbed: Path, which: str):
+def test_a_ray_that_dies_ends_the_run_with_words(long_nets: Path, tmp_path: Path, undisturbed_long: Path, which: str):
     """The embedded one: the driver must not wait for it for ever."""
     store = tmp_path / "store"
-    with Driver(nets, store, "--jobs", "1") as driver:
+    with Driver(long_nets, store, "--jobs", "1") as driver:
         driver.until("node_logged", step=5)
         family = psutil.Process(driver.process.pid).children(recursive=True)
         [process] = [child for child in family if child.name().startswith(which[:15])]
@@ -110,8 +110,8 @@ def test_a_ray_that_dies_ends_the_run_with_words(nets: Path, tmp_path: Path, und
     assert "the same command goes on" in said
     assert "Traceback" not in said
     wait_for(lambda: all(gone(child.pid) for child in family if "writer" not in " ".join(command(child))), "their end")
-    finish(nets, store)
-    assert_undisturbed(store, undisturbed)
+    finish(long_nets, store)
+    assert_undisturbed(store, undisturbed_long)
 
 
 def command(process: psutil.Process) -> list[str]:

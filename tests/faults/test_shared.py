@@ -67,7 +67,7 @@ def shim(folder: Path) -> Path:
         pytest.skip("CLOCKS ARE NOT TESTED: there is no C compiler (Debian's gcc and libc6-dev)")
     built = folder / "clock.so"
     source = Path(__file__).with_name("clock.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-o", str(built), str(source)], check=True)
+    subprocess.run([compiler, "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", str(built), str(source)], check=True)
     return built
 
 

@@ -72,15 +72,15 @@ def test_workers_keep_what_they_have_under_way(
 @pytest.mark.ray
 @pytest.mark.mlflow
 @pytest.mark.faults
-def test_an_array_keeps_all_its_networks(nets: Path, tmp_path: Path):
+def test_an_array_keeps_all_its_networks(long_nets: Path, tmp_path: Path):
     store = tmp_path / "store"
-    with Driver(nets, store, "--jobs", "1", "--array", "2", SWEEP_CHECKPOINT_SECONDS="1000") as driver:
+    with Driver(long_nets, store, "--jobs", "1", "--array", "2", SWEEP_CHECKPOINT_SECONDS="1000") as driver:
         driver.until("node_logged", step=5)
         driver.interrupt()
         assert driver.seconds_to_end() < SECONDS
     kept = {path.parent.name for path in store.glob("work/*/checkpoint.safetensors")}
     assert len(kept) == 2
-    with Driver(nets, store, "--jobs", "1", "--array", "2") as driver:
+    with Driver(long_nets, store, "--jobs", "1", "--array", "2") as driver:
         code, said = driver.end()
     assert code == 0, said
     resumed = {item["key"]: item["meta"].get("resumed_at", 0) for item in outcomes(store)}
