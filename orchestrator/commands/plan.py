@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from orchestrator.commands.request import planned, resources_of
 from orchestrator.planning.outlook import learnt, outlook, outlook_text
+from orchestrator.planning.together import together, together_text
 from orchestrator.storage import index
 from orchestrator.store import Store
 
@@ -14,13 +15,17 @@ from orchestrator.store import Store
 def plan_command(request: Namespace) -> int:
     """`sweep plan`: what a run would do."""
     store, resources = Store.at(request.store), resources_of(request)
+    plans = [planned(path, request) for path in request.specs]
     shown = []
-    for path in request.specs:
-        plan = planned(path, request)
+    for plan in plans:
         held = index.look(store, plan.nodes)
         shown.append(outlook(plan, held, learnt(store, held), resources)[0])
+    if len(plans) == 1:
+        print(json.dumps(shown[0], indent=1) if request.json else outlook_text(shown[0]))
+        return 0
+    whole = together(plans, store, resources)
     if request.json:
-        print(json.dumps(shown[0] if len(shown) == 1 else shown, indent=1))
+        print(json.dumps({"sweeps": shown, "together": whole}, indent=1))
     else:
-        print("\n\n".join(map(outlook_text, shown)))
+        print("\n\n".join([*map(outlook_text, shown), together_text(whole)]))
     return 0

@@ -235,7 +235,8 @@ def _scale_notes(
     for side in logs:
         lost = sum(getattr(mark, side) <= 0 for item in series for mark in item.marks)
         if lost and not (side == "x" and ticks):
-            notes.append(f"{lost} marks are not shown: {side} is logarithmic and they are not positive.")
+            said = "1 mark is not shown: it is" if lost == 1 else f"{lost} marks are not shown: they are"
+            notes.append(f"{said} not positive, and {side} is logarithmic.")
     return notes
 
 

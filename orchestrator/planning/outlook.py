@@ -126,16 +126,16 @@ def _cost_text(counts: Mapping[str, Any]) -> str:
     if cost["basis"] == "unknown":
         return "not known"
     seconds = cost.get("gpu_seconds", cost.get("cpu_seconds", 0.0))
-    return f"{_amount(seconds)} x/÷ {cost['spread']:.1f}"
+    return f"{amount(seconds)} x/÷ {cost['spread']:.1f}"
 
 
 def _coming(coming: Mapping[str, Any], stages: Mapping[str, Any]) -> list[str]:
     device, hours = ("GPU", coming["gpu_hours"]) if coming["gpu_hours"] else ("CPU", coming["cpu_hours"])
-    lines = [f"  work  {_amount(3600 * hours)} of {device} time, {_basis_text(coming)}"]
+    lines = [f"  work  {amount(3600 * hours)} of {device} time, {basis_text(coming)}"]
     if coming["at_most"]:
         lines.append("        an upper bound: trainings that stop when they fit may end much earlier")
     at_least = "more than " if coming["basis"] == "unknown" else "about "
-    lines.append(f"  wall  {at_least}{_amount(coming['wall_seconds'])}")
+    lines.append(f"  wall  {at_least}{amount(coming['wall_seconds'])}")
     lines += [f"  with  {part}" for part in coming["packing"].split("; ")]
     groups = {name: counts["arrays"] for name, counts in stages.items() if counts["arrays"]}
     lines += [f"        {name}: {_groups_text(sizes)}" for name, sizes in groups.items()]
@@ -143,7 +143,8 @@ def _coming(coming: Mapping[str, Any], stages: Mapping[str, Any]) -> list[str]:
     return [part for line in lines for part in textwrap.wrap(line, WIDTH, subsequent_indent=" " * 8)]
 
 
-def _basis_text(coming: Mapping[str, Any]) -> str:
+def basis_text(coming: Mapping[str, Any]) -> str:
+    """How far a forecast is to be trusted."""
     says = {
         "measured": "as such nodes took here",
         "scaled": "in proportion to like nodes here",
@@ -159,7 +160,8 @@ def _groups_text(sizes: Sequence[int]) -> str:
     return ", ".join(f"{count} of {size}" for size, count in Counter(sizes).items())
 
 
-def _amount(seconds: float) -> str:
+def amount(seconds: float) -> str:
+    """Short times with two digits, others as durations."""
     return duration(seconds) if seconds >= 10 else f"{seconds:.2g} s"
 
 
