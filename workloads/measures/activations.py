@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from workloads.measures.registry import measure
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from workloads.measures.snapshot import Snapshot
 
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 def smallest_activation(snapshot: Snapshot) -> float:
     """The smallest number that enters a ReLU, over all units and training images; above 0 the network is affine there.
 
+    It is nan where one of them is.
+
     Raises:
         ValueError: the network has no ReLU.
     """
@@ -30,9 +33,9 @@ def smallest_activation(snapshot: Snapshot) -> float:
     data, noted = snapshot.data, _noting()
     with torch.no_grad(), noted:
         logits(snapshot.model, normalized(data.train_x.to(snapshot.device), data.mean, data.std))
-    if noted.smallest == math.inf:
+    if not noted.smallest:
         raise ValueError("smallest_activation: the network has no ReLU")
-    return noted.smallest
+    return float(torch.stack(noted.smallest).min())
 
 
 def _noting() -> Any:
@@ -42,14 +45,16 @@ def _noting() -> Any:
     from torch.overrides import TorchFunctionMode
 
     class Noting(TorchFunctionMode):
-        smallest = math.inf
+        def __init__(self) -> None:
+            super().__init__()
+            self.smallest: list[Tensor] = []  # of each ReLU in turn; nan where one is
 
         def __torch_function__(
             self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (),
             kwargs: Mapping[str, Any] | None = None,
         ) -> Any:  # fmt: skip
             if func in (torch.relu, F.relu):
-                self.smallest = min(self.smallest, float(args[0].min()))
+                self.smallest.append(args[0].min())
             return func(*args, **(kwargs or {}))
 
     return Noting()

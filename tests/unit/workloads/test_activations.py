@@ -86,3 +86,11 @@ def test_the_mean_change_counts_each_tensor_once():
     looked_at = snapshot(network, pixels(2))
     moved = Snapshot(looked_at.model, start, looked_at.data, "cpu")
     assert mean_change_from_start(moved) == pytest.approx(5.0, rel=1e-6)
+
+
+def test_a_diverged_network_has_no_smallest_activation():
+    """It has ReLUs, so it is not refused for having none."""
+    network = MLP(width=8, depth=1).build((1, 8, 8), 10)
+    with torch.no_grad():
+        dict(network.named_parameters())["1.weight"].fill_(math.nan)
+    assert math.isnan(smallest_activation(snapshot(network, pixels(2))))
