@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -33,6 +34,27 @@ def test_shipped_sweep_can_be_planned_at_every_scale(path: Path, tmp_path: Path,
     for scale in ("paper", "smoke", "desk"):
         assert main(["plan", str(path), "--scale", scale, "--store", str(tmp_path), "--json"]) == 0
     assert '"trials"' in capsys.readouterr().out
+
+
+def test_the_page_of_the_papers_names_every_sweep_of_theirs():
+    text = (REPO / "docs" / "papers.md").read_text(encoding="utf-8")
+    for folder in ("bad_minima", "truth_or_backprop"):
+        section = text[text.index(f"| sweep in `sweeps/{folder}/`") :].split("\n\n")[0]
+        named = re.findall(r"`(\w+)`", section.split("\n", 1)[1])
+        assert sorted(named) == sorted(path.stem for path in (REPO / "sweeps" / folder).glob("*.yaml"))
+
+
+def test_what_the_page_says_is_shared_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    sweeps = sorted(map(str, (REPO / "sweeps" / "bad_minima").glob("*.yaml")))
+    assert main(["plan", *sweeps, "--store", str(tmp_path), "--json"]) == 0
+    counts = json.loads(capsys.readouterr().out)["together"]["workloads"]
+    said = f"{counts['train']['nodes']:,} trainings instead of {counts['train']['apart']:,}"
+    assert said in (REPO / "docs" / "papers.md").read_text(encoding="utf-8")
+    table = (REPO / "docs" / "planning.md").read_text(encoding="utf-8")
+    for kind, row in counts.items():
+        assert re.search(
+            rf"{kind} +" + " +".join(str(row[name]) for name in ("apart", "nodes", "shared", "to_do")), table
+        )
 
 
 def test_workload_of_the_page_runs(tmp_path: Path):
