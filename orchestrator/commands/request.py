@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import NotFound, SweepError, allowed
@@ -20,6 +21,14 @@ def planned(path: Path, request: Namespace) -> Plan:
 
     spec = read_checked(path, request.scale, dict(parse_set(text) for text in request.set))
     return make_plan(spec, data_dir(request), request.limit)
+
+
+def refuse_equal_names(plans: Sequence[Plan]) -> None:
+    names = [plan.spec.record_name for plan in plans]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SweepError(
+            f"two of these sweeps are named {', '.join(twice)}: the second would overwrite the first's records"
+        )
 
 
 def data_dir(request: Namespace) -> Path:
