@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from orchestrator.cluster.options import add_job, add_submit
+from orchestrator.cluster.options import add_doctor, add_job, add_submit
 from orchestrator.errors import EngineLost, SweepError, allowed
 from orchestrator.running.stopping import Interrupted, leave_now
 from orchestrator.storage.writing import explain, reason
@@ -36,6 +36,7 @@ COMMANDS = {
     "why": "why",
     "diff": "diff",
     "gc": "gc",
+    "doctor": "doctor",
     "table": "results",
     "claims": "results",
     "figures": "report",
@@ -75,6 +76,7 @@ def parser() -> argparse.ArgumentParser:
     _add_explainers(commands)
     _add_elsewhere(commands)
     _add_others(commands)
+    add_doctor(commands, _add_store)
     return top
 
 

@@ -54,11 +54,11 @@ class Refused(SweepError):
     """The job server did not do what it was asked.
 
     Attributes:
-        status: Of HTTP.
+        text: All that it answered.
     """
 
-    def __init__(self, status: int, message: str) -> None:
-        self.status = status
+    def __init__(self, message: str, text: str) -> None:
+        self.text = text
         super().__init__(message)
 
 
@@ -116,12 +116,12 @@ class JobServer:
                 self._json("POST", "/api/jobs/", json.dumps(job).encode())
                 return True
             except Refused as error:
-                if "already exists" in str(error):
+                if "already exists" in error.text:
                     return False
-                if NO_AGENT not in str(error):
+                if NO_AGENT not in error.text:
                     raise
                 if time.monotonic() > until:
-                    raise Refused(error.status, f"{error} ({WHY_NO_AGENT})") from None
+                    raise SweepError(f"{error} ({WHY_NO_AGENT})") from None
 
     def jobs(self) -> list[Job]:
         """The jobs that were submitted, the latest last."""
@@ -157,7 +157,8 @@ class JobServer:
         finally:
             connection.close()
         if response.status != 200:
-            raise Refused(response.status, self._refusal(response.status, answer.decode(errors="replace")))
+            text = answer.decode(errors="replace")
+            raise Refused(self._refusal(response.status, text), text)
         return answer
 
     def _refusal(self, status: int, text: str) -> str:
@@ -166,7 +167,7 @@ class JobServer:
             return f"{place}: asks for a token: RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH the file that holds it"
         if status == 403:
             return f"{place}: another token than its own was sent: see RAY_AUTH_TOKEN and RAY_AUTH_TOKEN_PATH"
-        lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no reason given"]
+        lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 2] or ["no reason given"]
         return f"{place}: refused (HTTP {status}): {_shown(lines[-1], 300)}"
 
 
