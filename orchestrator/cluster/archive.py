@@ -68,13 +68,17 @@ class Archive:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def archive(plans: Sequence[Plan], options: Sequence[str]) -> Archive:
-    """The archive of sweeps that are to be run one after the other with these options of `sweep run`."""
+def archive(plans: Sequence[Plan], options: Sequence[str], command: str = "run") -> Archive:
+    """The archive of sweeps that are to be run one after the other with these options of `sweep run`.
+
+    Args:
+        command: Another one; without plans it is the options' own.
+    """
     files = {name: path.read_bytes() for name, path in _code(plans)}
     specs = [f"specs/{place}" for place in range(1, len(plans) + 1)]
     for folder, plan in zip(specs, plans, strict=True):
         files |= {f"{folder}/{name}": content for name, content in saved_files(plan.spec).items()}
-    arguments = ["run", *(f"{folder}/spec.yaml" for folder in specs), *options]
+    arguments = [command, *(f"{folder}/spec.yaml" for folder in specs), *options]
     files[REQUEST] = json.dumps({"arguments": arguments}, indent=1).encode()
     files[PROVENANCE] = json.dumps(provenance(), sort_keys=True).encode()
     return Archive(files)

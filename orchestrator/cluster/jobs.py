@@ -132,6 +132,19 @@ class JobServer:
         """What a job has written so far."""
         return str(self._json("GET", f"/api/jobs/{quote(id, safe='')}/logs")["logs"])
 
+    def wait(self, id: str, seconds: float) -> str:
+        """What a job has written, once it is over.
+
+        Raises:
+            SweepError: it is not over in time.
+        """
+        until = time.monotonic() + seconds
+        while not next(job for job in self.jobs() if job.id == id).over:
+            if time.monotonic() > until:
+                raise SweepError(f"--address {self.address}: job {id} is not done after {seconds:.0f} s")
+            time.sleep(0.5)
+        return self.logs(id)
+
     def stop(self, id: str) -> None:
         """Ask a job to end: SIGTERM, and SIGKILL where that was not heard."""
         self._json("POST", f"/api/jobs/{quote(id, safe='')}/stop")

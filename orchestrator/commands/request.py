@@ -38,7 +38,12 @@ def data_dir(request: Namespace) -> Path:
 def resources_of(request: Namespace) -> Resources:
     """What the options of `run` and `plan` let it use of the machine."""
     address, inline = getattr(request, "address", None), getattr(request, "inline", False)
-    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug)
+    cores: tuple[float, ...] = ()
+    if address not in (None, "local") and not address.startswith("ray://"):
+        from orchestrator.schedule import node_cores  # loads Ray
+
+        cores = node_cores(address)
+    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug, cores)
 
 
 def saved_spec(store: Store, name: str) -> SweepSpec:

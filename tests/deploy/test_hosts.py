@@ -225,7 +225,7 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         assert "deploy/hosts/hosts.sh job status long\n" in first
         assert "long: runs already as long-" in job(site, *submit)
         site.wire.cable(site.laptop, "down")
-        assert "ssh" not in site.laptop.check("ps", "-eo", "args="), "nothing of the laptop's is needed"
+        assert "ssh" not in site.laptop.check("ps", "-eo", "comm=").split(), "nothing of the laptop's is needed"
         wait_for(lambda: [*store.glob("nodes/??/*/outcome.json")], "the first of its nodes")
         kill_raylet(site, one)
         wait_for(lambda: "/raylet/raylet " in site.processes(one), "its coming back")
