@@ -28,10 +28,9 @@ os.environ.update(
 )
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray._private import services
 from ray._private import worker as ray_worker
-from ray._raylet import GcsClient
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -132,7 +131,8 @@ def node_cores(address: str) -> tuple[float, ...]:
         SweepError: it does not say.
     """
     try:
-        client = GcsClient(address=services.canonicalize_bootstrap_address_or_die(address))
+        extension: Any = sys.modules["ray._raylet"]
+        client = extension.GcsClient(address=services.canonicalize_bootstrap_address_or_die(address))
         nodes = [*client.get_all_node_info(timeout=30).values()]
     except Exception as error:  # of many kinds
         raise SweepError(f"--address {address}: {_first_line(error)}") from error
@@ -148,9 +148,10 @@ def on_each_node(address: str, ask: Callable[..., Any], *arguments: Any) -> dict
     Raises:
         SweepError: Ray cannot be used.
     """
-    ray.cloudpickle.register_pickle_by_value(sys.modules[ask.__module__])
+    cloudpickle.register_pickle_by_value(sys.modules[ask.__module__])
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
     try:
-        ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
+        ray.init(address=address, **common)
     except Exception as error:  # of many kinds
         raise SweepError(f"--address {address}: {_first_line(error)}") from error
     try:

@@ -13,8 +13,8 @@ from orchestrator.store import Store
 
 def doctor_command(request: Namespace) -> int:
     """`sweep doctor`: what is open, mismatched or missing; exit code 1 if something is to be mended."""
-    if "://" not in request.store:
-        Store.at(request.store)
+    if "://" in request.store:
+        Store.at(request.store)  # refuses what no store can be at
     data = data_dir(request)
     asked = request.data is not None or "SWEEP_DATA" in os.environ or data.is_dir()
     patient = Patient(request.store, data if asked else None, request.address, request.tracking_uri)

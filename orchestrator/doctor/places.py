@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.doctor.checks import Finding, Patient, check
+from orchestrator.errors import StoreError
 from orchestrator.storage.writing import explain
+from orchestrator.store import Store
 
 LEAST = 5 * 2**30  # bytes free: weights of a few hundred networks
 
@@ -39,6 +41,10 @@ def store(patient: Patient) -> Iterator[Finding]:
         for path in (probe, link):
             with suppress(OSError):
                 path.unlink()
+    try:
+        Store.at(root)
+    except StoreError as error:
+        yield Finding(str(error), "name another folder")
     free = shutil.disk_usage(there).free
     text = f"store {root}: writable, {free / 2**30:.1f} GB free"
     yield Finding(

@@ -228,7 +228,6 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         assert "ssh" not in site.laptop.check("ps", "-eo", "comm=").split(), "nothing of the laptop's is needed"
         wait_for(lambda: [*store.glob("nodes/??/*/outcome.json")], "the first of its nodes")
         kill_raylet(site, one)
-        wait_for(lambda: "/raylet/raylet " in site.processes(one), "its coming back")
         site.wire.cable(one, "down")
         time.sleep(60)
         site.wire.cable(one, "up")
@@ -271,9 +270,15 @@ def job(site: Site, *arguments: object) -> str:
 
 
 def kill_raylet(site: Site, host: Machine) -> None:
-    raylet = next(line.split()[0] for line in site.processes(host).splitlines() if "/raylet/raylet " in line)
-    host.check("kill", f"-{int(signal.SIGKILL)}", raylet)
-    wait_for(lambda: host.address not in nodes(site), "its leaving")
+    """Returns when its node is back."""
+    before = raylets(site, host)
+    host.check("kill", f"-{int(signal.SIGKILL)}", *before)
+    wait_for(lambda: raylets(site, host) and raylets(site, host) != before, "another raylet")
+    wait_for(lambda: host.address in nodes(site), "its coming back")
+
+
+def raylets(site: Site, host: Machine) -> list[str]:
+    return [line.split()[0] for line in site.processes(host).splitlines() if "/raylet/raylet " in line]
 
 
 def kill_driver(head: Machine) -> None:
