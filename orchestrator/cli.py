@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from orchestrator.cluster.options import add_doctor, add_job, add_submit
 from orchestrator.errors import EngineLost, SweepError, allowed
 from orchestrator.running.stopping import Interrupted, leave_now
 from orchestrator.storage.writing import explain, reason
@@ -28,12 +29,14 @@ ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many 
 COMMANDS = {
     "run": "run",
     "plan": "plan",
+    "submit": "submit",
     "status": "watching",
     "logs": "watching",
     "stop": "watching",
     "why": "why",
     "diff": "diff",
     "gc": "gc",
+    "doctor": "doctor",
     "table": "results",
     "claims": "results",
     "figures": "report",
@@ -67,11 +70,13 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--debug", action="store_true", help="show tracebacks")
     commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
     _add_run(commands)
+    add_submit(commands, [_add_spec, _add_machine])
     _add_readers(commands)
     _add_reports(commands)
     _add_explainers(commands)
     _add_elsewhere(commands)
     _add_others(commands)
+    add_doctor(commands, _add_store)
     return top
 
 
@@ -132,6 +137,8 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     stop = commands.add_parser("stop", help="ask whoever runs a sweep, on any machine, to stop in good order")
     stop.add_argument("name", metavar="NAME")
     _add_store(stop)
+    for command in (status, logs, stop):
+        add_job(command)
     table = commands.add_parser("table", help="print the tables of a sweep")
     table.add_argument("name", metavar="NAME")
     table.add_argument("--table", metavar="TABLE", help="one table only")

@@ -28,10 +28,13 @@ os.environ.update(
 )
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
+from ray._private import services
 from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.errors import SweepError
 from orchestrator.frontier import Frontier
 from orchestrator.running.conductor import Conductor
 from orchestrator.running.provenance import provenance
@@ -42,7 +45,10 @@ from orchestrator.running.worker import Worker
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+ALIVE = 0  # the state of a node, as Ray numbers them
+ASK_SECONDS = 60.0
 
 
 class _GroupTrainable(tune.Trainable):
@@ -116,6 +122,60 @@ def _ray(resources: Resources, packing: Packing) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def node_cores(address: str) -> tuple[float, ...]:
+    """The CPUs of each node of a running Ray that has some.
+
+    Raises:
+        SweepError: it does not say.
+    """
+    try:
+        extension: Any = sys.modules["ray._raylet"]
+        client = extension.GcsClient(address=services.canonicalize_bootstrap_address_or_die(address))
+        nodes = [*client.get_all_node_info(timeout=30).values()]
+    except Exception as error:  # of many kinds
+        raise SweepError(f"--address {address}: {_first_line(error)}") from error
+    cores = [float(node.resources_total.get("CPU", 0.0)) for node in nodes if node.state == ALIVE]
+    return tuple(sorted(own for own in cores if own >= 1))
+
+
+def on_each_node(address: str, ask: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
+    """What a function returns on each node of a running Ray, or the error that it ended with, by the node's address.
+
+    The function travels with the whole module that it is of: that must need nothing but the standard library.
+
+    Raises:
+        SweepError: Ray cannot be used.
+    """
+    cloudpickle.register_pickle_by_value(sys.modules[ask.__module__])
+    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "CRITICAL"}
+    try:
+        ray.init(address=address, **common)
+    except Exception as error:  # of many kinds
+        raise SweepError(f"--address {address}: {_first_line(error)}") from error
+    try:
+        asked = {}
+        for node in ray.nodes():
+            if node["Alive"]:
+                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+                options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+                task: Any = ray.remote(**options)(ask)
+                asked[node["NodeManagerAddress"]] = task.remote(*arguments)
+        return {place: _answer(reference) for place, reference in asked.items()}
+    finally:
+        ray.shutdown()
+
+
+def _answer(reference: Any) -> Any:
+    try:
+        return ray.get(reference, timeout=ASK_SECONDS)
+    except Exception as error:  # what went wrong there is what was asked for
+        return error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
 
 
 def schedule(

@@ -4,6 +4,7 @@
 #   hosts.sh up           sends the code, makes the tokens, starts what does not run yet
 #   hosts.sh status       what runs where
 #   hosts.sh sweep ...    a `sweep` command on the head, with the cluster's Ray, MLflow and secrets
+#   hosts.sh job ...      submit SPEC, status, logs, stop: a sweep as a job of the cluster, sent from this machine
 #   hosts.sh tunnel       MLflow and Ray's dashboard on this machine, until it is stopped
 #   hosts.sh down         ends what `up` started; results, database and tokens stay
 #
@@ -143,7 +144,35 @@ up() {
   action=bring_worker
   local code=0
   [ ${#workers[@]} = 0 ] || everywhere "${workers[@]}" || code=1
-  echo "a sweep: deploy/hosts/hosts.sh sweep run sweeps/quickstart.yaml --store FOLDER_THAT_ALL_SEE"
+  echo "a sweep: deploy/hosts/hosts.sh job submit sweeps/quickstart.yaml --store FOLDER_THAT_ALL_SEE"
+  return "$code"
+}
+
+# A local `sweep` command that speaks to the cluster's job server, through ssh for as long as it takes.
+job() {
+  local action=${1:-} port tunnel end more=() code=0 sweep=("${SWEEP_PYTHON:-python3}" -m orchestrator.cli)
+  case $action in
+    submit) more=(--tracking-uri http://127.0.0.1:5000) ;;
+    status | logs | stop) ;;
+    *) fail "usage: hosts.sh job submit SPEC | status [NAME] | logs NAME | stop NAME" ;;
+  esac
+  [ -n "${SWEEP_PYTHON:-}" ] || [ ! -x "$repository/.venv/bin/python" ] || sweep[0]=$repository/.venv/bin/python
+  port=$("${sweep[0]}" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  "${ssh_command[@]}" -N -o ExitOnForwardFailure=yes -L "127.0.0.1:$port:127.0.0.1:8265" "${user:+$user@}$head" < /dev/null &
+  tunnel=$!
+  # shellcheck disable=SC2064 # its number as it is now
+  trap "kill $tunnel 2> /dev/null || true" EXIT
+  end=$((SECONDS + 30))
+  until (: < "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do
+    kill -0 "$tunnel" 2> /dev/null && [ "$SECONDS" -lt "$end" ] || fail "ssh makes no tunnel to $head"
+    sleep 0.2
+  done
+  token=$(token_file)
+  export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH}
+  unset RAY_AUTH_TOKEN
+  # What it says to do next is said for this script: the tunnel is gone by then.
+  "${sweep[@]}" "$@" "${more[@]}" --address "http://127.0.0.1:$port" |
+    sed "s|sweep \(.*\) --address http://127.0.0.1:$port|deploy/hosts/hosts.sh job \1|" || code=$?
   return "$code"
 }
 
@@ -164,10 +193,11 @@ case $command in
     exit "$code"
     ;;
   sweep) node "$head" sweep "$@" ;;
+  job) job "$@" ;;
   tunnel)
     echo "MLflow: http://127.0.0.1:5000; Ray: http://127.0.0.1:8265 (Ctrl-C ends it)"
     exec "${ssh_command[@]}" -N -o ExitOnForwardFailure=yes -L 127.0.0.1:5000:127.0.0.1:5000 -L 127.0.0.1:8265:127.0.0.1:8265 \
       "${user:+$user@}$head"
     ;;
-  *) fail "usage: hosts.sh up | status | sweep ... | tunnel | down" ;;
+  *) fail "usage: hosts.sh up | status | sweep ... | job ... | tunnel | down" ;;
 esac

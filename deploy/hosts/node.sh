@@ -175,7 +175,10 @@ run() {
   [ "$1" != mlflow ] || exec "$code/deploy/mlflow/mlflow.sh" serve
   where=(--address "$head:$port")
   # The dashboard runs what it is told: on this machine only, others come through ssh.
-  [ "$1" != head ] || where=(--head --port "$port" --dashboard-host 127.0.0.1)
+  if [ "$1" = head ]; then
+    where=(--head --port "$port" --dashboard-host 127.0.0.1)
+    client_settings # the drivers that are submitted write to MLflow
+  fi
   read -r -a more <<< "$options"
   trap 'ended=true; [ -z "$ray" ] || kill -TERM "$ray" 2> /dev/null || true' TERM INT
   until $ended; do
@@ -186,15 +189,20 @@ run() {
   done
 }
 
+# What MLflow asks of its users, for the processes started from here.
+client_settings() {
+  set -a
+  # shellcheck source=/dev/null
+  . "$SWEEP_MLFLOW_HOME/client.env"
+  set +a
+}
+
 # A command of this project with the cluster's Ray, MLflow and secrets; a `run` is told where they are.
 sweep() {
   load_settings
   local more=()
   [ "${1:-}" != run ] || more=(--address "$head:$port" --tracking-uri http://127.0.0.1:5000 --yes)
-  set -a
-  # shellcheck source=/dev/null
-  . "$SWEEP_MLFLOW_HOME/client.env"
-  set +a
+  client_settings
   cd "$code"
   exec python -m orchestrator.cli "$@" "${more[@]}"
 }

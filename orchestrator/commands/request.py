@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.errors import NotFound, SweepError, allowed
@@ -22,6 +23,14 @@ def planned(path: Path, request: Namespace) -> Plan:
     return make_plan(spec, data_dir(request), request.limit)
 
 
+def refuse_equal_names(plans: Sequence[Plan]) -> None:
+    names = [plan.spec.record_name for plan in plans]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SweepError(
+            f"two of these sweeps are named {', '.join(twice)}: the second would overwrite the first's records"
+        )
+
+
 def data_dir(request: Namespace) -> Path:
     return Path(request.data or os.environ.get("SWEEP_DATA") or "data").expanduser()
 
@@ -29,7 +38,12 @@ def data_dir(request: Namespace) -> Path:
 def resources_of(request: Namespace) -> Resources:
     """What the options of `run` and `plan` let it use of the machine."""
     address, inline = getattr(request, "address", None), getattr(request, "inline", False)
-    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug)
+    cores: tuple[float, ...] = ()
+    if address not in (None, "local") and not address.startswith("ray://"):
+        from orchestrator.schedule import node_cores  # loads Ray
+
+        cores = node_cores(address)
+    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug, cores)
 
 
 def saved_spec(store: Store, name: str) -> SweepSpec:

@@ -9,7 +9,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.commands.request import data_dir, planned, resources_of
+from orchestrator.commands.request import data_dir, planned, refuse_equal_names, resources_of
 from orchestrator.errors import DataError, SweepError
 from orchestrator.plan import Plan
 from orchestrator.planning.adaptive import Seeds
@@ -39,7 +39,7 @@ def run_command(request: Namespace) -> int:
         return _run_only(plans, store, request)
     refuse_unreachable(request.address)
     target(store, request.tracking_uri)  # refuses one that holds a password
-    _refuse_equal_names(plans)
+    refuse_equal_names(plans)
     helds = [index.look(store, plan.nodes) for plan in plans]
     for plan, held in zip(plans, helds, strict=True):
         _refuse_missing_data(plan, needed(plan, held))
@@ -126,11 +126,3 @@ def _wanted(outlooks: Sequence[Mapping[str, Any]], request: Namespace) -> bool:
 def _refuse_missing_data(plan: Plan, todo: frozenset[str]) -> None:
     if lacking := missing_data(plan, todo):
         raise DataError("\n".join(lacking))
-
-
-def _refuse_equal_names(plans: Sequence[Plan]) -> None:
-    names = [plan.spec.record_name for plan in plans]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise SweepError(
-            f"two of these sweeps are named {', '.join(twice)}: the second would overwrite the first's records"
-        )

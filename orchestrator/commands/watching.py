@@ -58,6 +58,10 @@ class State:
 
 def status_command(request: Namespace) -> int:
     """`sweep status`: from the saved specs and the store, never from what a driver believes."""
+    if request.address:
+        from orchestrator.commands.submit import job_status
+
+        return job_status(request)
     store = Store.at(request.store)
     leases = Leases(store)  # one for all looks: whether a driver elsewhere lives shows only with time
     names = [request.name] if request.name else sweep_names(store)
@@ -113,6 +117,10 @@ def _driver_text(leases: Leases, driver: Driver) -> str:
 
 def stop_command(request: Namespace) -> int:
     """`sweep stop`: asks the drivers of a sweep to stop, and waits; exit code 1 if one goes on."""
+    if request.address:
+        from orchestrator.commands.submit import job_stop
+
+        return job_stop(request)
     store = Store.at(request.store)
     if request.name not in sweep_names(store):
         raise NotFound(f"{store.root} holds no sweep {request.name!r}; {allowed(request.name, sweep_names(store))}")
@@ -137,6 +145,10 @@ def stop_command(request: Namespace) -> int:
 
 def logs_command(request: Namespace) -> int:
     """`sweep logs`: what a run of a sweep wrote to its log, or all that is known of the nodes of one trial."""
+    if request.address:
+        from orchestrator.commands.submit import job_logs
+
+        return job_logs(request)
     store = Store.at(request.store)
     spec = saved_spec(store, request.name)
     if request.trial is None:

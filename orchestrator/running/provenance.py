@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import re
 import subprocess
@@ -10,9 +11,14 @@ from pathlib import Path
 
 from orchestrator.store import Scalar
 
+PROVENANCE = "provenance.json"
+"""Of code that was sent by `sweep submit`: lies beside the packages and says where they came from."""
+
 
 def provenance() -> dict[str, Scalar]:
-    """`commit` (40 hex digits, "" outside a git checkout) and `dirty`."""
+    """`commit` (40 hex digits, "" outside a git checkout) and `dirty`; of code that was sent, those of its checkout."""
+    with suppress(OSError, ValueError):
+        return json.loads((Path(__file__).resolve().parents[2] / PROVENANCE).read_text())
     commit = _git("rev-parse", "HEAD")
     return {"commit": commit, "dirty": bool(commit) and bool(_git("status", "--porcelain", "--untracked-files=no"))}
 

@@ -21,6 +21,7 @@ class Resources:
 
     Args:
         jobs: CPU groups at once; None for as many as the cores carry (one a GPU where there are GPUs).
+        cores: Those of each node of the Ray at `address`; none where it is of this machine, or where Ray has none yet.
         gpus: GPUs to use, 0 for none.
         address: A running Ray, or None for an embedded one on this machine.
         inline: Everything in this process, without Ray.
@@ -34,6 +35,7 @@ class Resources:
     inline: bool = False
     array: Literal["off", "auto"] | int = "auto"
     debug: bool = False
+    cores: tuple[float, ...] = ()
 
     @property
     def device(self) -> str:
@@ -53,7 +55,7 @@ class Packing:
     Attributes:
         workers: Groups at once.
         threads: CPU threads of each, the most that a node of the run asks for.
-        cores: What this process may use of the machine.
+        cores: What the run may use of the machine, or of all machines.
         gpus: Of the machine; each worker has an equal part of one.
     """
 
@@ -90,8 +92,9 @@ def _count(number: int, what: str) -> str:
 
 def pack(resources: Resources, threads: int, nodes: int) -> Packing:
     """The packing of a run whose nodes ask for up to `threads` threads each; never more workers than nodes."""
-    cores = usable_cores()
-    wanted = resources.jobs or resources.gpus or max(1, cores // threads)
+    nodes_cores = resources.cores or (usable_cores(),)
+    cores = math.floor(sum(nodes_cores))
+    wanted = resources.jobs or resources.gpus or sum(int(own // threads) for own in nodes_cores)  # none straddles nodes
     workers = 1 if resources.inline else max(1, min(wanted, nodes))
     return Packing(workers, threads, cores, min(resources.gpus, workers), resources.arrays)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.machines import BINARIES, REPO, Lan, Machine, lan, missing
-from tests.faults.processes import finish, records, wait_for
+from tests.faults.processes import finish, records, sweep, wait_for
 from tests.integration.servers import POSTGRES
 
 WHY_NOT = missing("sshd", "ssh", "ssh-keygen", "ss") or ("" if POSTGRES else "postgresql NOT INSTALLED")
@@ -51,8 +53,11 @@ stages:
   talk: {workload: tests.toys.chatty, steps: 15, work: WORK}
 axes:
   talk.x: [0.1, 2, 3]
-  seed: 6
+  seed: 14
+tables:
+  last: {rows: [talk.x], values: [last]}
 """
+TRIALS = 42
 SSHD = """
 ListenAddress {address}
 HostKey {folder}/host_key
@@ -206,37 +211,108 @@ def head_passwords(site: Site) -> list[str]:
     return [line.partition("=")[2] for line in lines if "PASSWORD" in line]
 
 
-def test_a_sweep_outlives_a_worker_that_died_and_a_cable_that_was_out(site: Site, tmp_path: Path) -> None:
-    """The raylet is killed, then the cable pulled until the head gives the node up: it is back by itself both times."""
+def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_path: Path) -> None:
+    """The submitter leaves, a raylet is killed, a cable is out, a host dies, one joins, the driver is killed."""
     head, one, folder = site.wire.machines["head"], site.wire.machines["one"], site.wire.folder
-    (folder / "hosts.conf").write_text((folder / "hosts.conf").read_text().replace("worker      = two\n", ""))
-    up = site.call("up")
-    assert up.returncode == 0, up.stdout + up.stderr
+    three = site.join("three", 8)
     spec, store = folder / "long.yaml", folder / "long"
     spec.write_text(LONG.replace("WORK", "1"))
-    run = [HOSTS_SH, "sweep", "run", spec, "--store", store, "--jobs", "2", "--plain"]
-    sweep = site.laptop.start(*run, environment=site.environment())
+    bring_up(site, "one", "three")
+    submit = ["job", "submit", spec, "--store", store]
     try:
+        first = job(site, *submit)
+        assert "long: submitted as long-" in first
+        assert "deploy/hosts/hosts.sh job status long\n" in first
+        assert "long: runs already as long-" in job(site, *submit)
+        site.wire.cable(site.laptop, "down")
+        assert "ssh" not in site.laptop.check("ps", "-eo", "comm=").split(), "nothing of the laptop's is needed"
         wait_for(lambda: [*store.glob("nodes/??/*/outcome.json")], "the first of its nodes")
-        raylet = next(line.split()[0] for line in site.processes(one).splitlines() if "/raylet/raylet " in line)
-        one.check("kill", f"-{int(signal.SIGKILL)}", raylet)
-        wait_for(lambda: nodes(site) == [head.address], "its leaving")
-        wait_for(lambda: nodes(site) == [head.address, one.address], "its coming back")
+        kill_raylet(site, one)
         site.wire.cable(one, "down")
-        wait_for(lambda: nodes(site) == [head.address], "its leaving again")
+        time.sleep(60)
         site.wire.cable(one, "up")
-        wait_for(lambda: nodes(site) == [head.address, one.address], "its coming back again")
-        assert sweep.wait(timeout=500) == 0, (site.laptop.home / "hosts.sh.log").read_text()
+        site.wire.cable(site.laptop, "up")
+        assert "long: runs as long-" in job(site, "job", "status", "long")
+        three.kill()
+        site.join("four", 9)
+        bring_up(site, "one", "four")
+        before = done(store)
+        kill_driver(head)
+        wait_for(lambda: "has failed" in job(site, "job", "status", "long"), "the end of its job")
+        assert re.search(r"long: submitted as long-[0-9a-f]{16}-2, ", job(site, *submit))
+        said = job(site, "job", "status", "long", "--follow")
+        assert "long: is done as" in said, said + job(site, "job", "logs", "long")
+        assert f"{before} reused" in job(site, "job", "logs", "long") or done(store) > before > 0
+        check_that_mlflow_has_each_trial_once(site, head)
     finally:
+        site.wire.cable(site.laptop, "up")
         down = site.call("down")
     assert down.returncode == 0, down.stdout + down.stderr
     (tmp_path / "long.yaml").write_text(LONG.replace("WORK", "0"))
     finish(tmp_path / "long.yaml", tmp_path / "alone")
     assert records(store, "long") == records(tmp_path / "alone", "long")
+    assert table(store) == table(tmp_path / "alone")
+
+
+def bring_up(site: Site, *workers: str) -> None:
+    """The head with these workers."""
+    lines = HOSTS.format(folder=site.wire.folder, binaries=BINARIES).splitlines()
+    lines = [line for line in lines if not line.startswith("worker ")] + [f"worker = {name}" for name in workers]
+    (site.wire.folder / "hosts.conf").write_text("\n".join(lines))
+    up = site.call("up")
+    assert up.returncode == 0, up.stdout + up.stderr
+
+
+def job(site: Site, *arguments: object) -> str:
+    called = site.call(*arguments)
+    assert called.returncode == 0, called.stdout + called.stderr
+    return called.stdout
+
+
+def kill_raylet(site: Site, host: Machine) -> None:
+    """Returns when its node is back."""
+    before = raylets(site, host)
+    host.check("kill", f"-{int(signal.SIGKILL)}", *before)
+    wait_for(lambda: raylets(site, host) and raylets(site, host) != before, "another raylet")
+    wait_for(lambda: host.address in nodes(site), "its coming back")
+
+
+def raylets(site: Site, host: Machine) -> list[str]:
+    return [line.split()[0] for line in site.processes(host).splitlines() if "/raylet/raylet " in line]
+
+
+def kill_driver(head: Machine) -> None:
+    lines = head.check("ps", "-eo", "pid=,args=").splitlines()
+    drivers = [line.split()[0] for line in lines if line.endswith("-m orchestrator.cluster.submitted")]
+    assert drivers
+    head.check("kill", f"-{int(signal.SIGKILL)}", *drivers)
+
+
+def done(store: Path) -> int:
+    return len([*store.glob("nodes/??/*/outcome.json")])
+
+
+def table(store: Path) -> str:
+    return sweep("table", "long", "--store", store, "--format", "csv").stdout
+
+
+def check_that_mlflow_has_each_trial_once(site: Site, head: Machine) -> None:
+    code = """
+from mlflow import MlflowClient
+client = MlflowClient("http://127.0.0.1:5000")
+runs = client.search_runs([client.get_experiment_by_name("long").experiment_id], max_results=1000)
+keys = [run.data.tags["sweep.key"] for run in runs if not run.data.tags["sweep.key"].startswith("sweep-run-")]
+print(len(keys), len(set(keys)), {run.info.status for run in runs if run.data.tags["sweep.key"] in keys})
+"""
+    lines = (site.wire.folder / "cluster/state/head/mlflow/client.env").read_text().split()
+    found = head.check("python", "-c", code, environment=dict(line.split("=", 1) for line in lines))
+    assert found.split(maxsplit=2)[:2] == [str(TRIALS)] * 2, found
+    assert "{'FINISHED'}" in found
 
 
 def nodes(site: Site) -> list[str]:
-    shown = site.call("status").stdout
+    """The addresses of Ray's nodes, as the head itself has them."""
+    shown = site.wire.machines["head"].run(site.wire.folder / "cluster/current/deploy/hosts/node.sh", "status").stdout
     return shlex.split(next(line for line in shown.splitlines() if "Ray's nodes:" in line).partition("nodes:")[2])
 
 

@@ -34,6 +34,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch):
         ({"gpus": 4}, 1, 2, 2, "one GPU each of 2"),
         ({"gpus": 1, "array": "off"}, 1, 9, 1, "arrays off"),
         ({"array": 6}, 1, 9, 8, "arrays of 6"),
+        ({"address": "head:6379"}, 1, 100, 8, "8 workers x 1 thread on 8 cores"),
     ],
 )
 def test_packing(asked: dict[str, Any], threads: int, nodes: int, workers: int, said: str):
@@ -41,6 +42,13 @@ def test_packing(asked: dict[str, Any], threads: int, nodes: int, workers: int, 
     assert packing.workers == workers
     assert said in str(packing)
     assert ("more threads than cores" in str(packing)) == (workers * threads > 8)
+
+
+def test_a_cluster_is_packed_by_its_own_cores_and_no_worker_straddles_machines():
+    cluster = Resources(address="head:6379", cores=(2.0, 7.0, 16.0))
+    assert str(pack(cluster, 1, 100)).startswith("25 workers x 1 thread on 25 cores;")
+    assert str(pack(cluster, 4, 100)).startswith("5 workers x 4 threads on 25 cores;")
+    assert pack(Resources(address="head:6379", cores=(2.0, 7.0), jobs=3), 1, 100).workers == 3
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 3, 8])
