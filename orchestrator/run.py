@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import record
 from orchestrator.frontier import Frontier
@@ -64,7 +64,6 @@ def run_sweep(
     observers: Sequence[Observer],
 ) -> Summary:
     """Run what is missing of a sweep, shown in MLflow and to `observers`; then its records are up to date."""
-    from orchestrator.to_mlflow.exhibits import exhibits
     from orchestrator.tracking import Tracker
 
     save_spec(plan, store)
@@ -74,7 +73,17 @@ def run_sweep(
     except BaseException:
         tracker.let_go()
         raise
-    return replace(summary, unsent=tracker.close(exhibits=lambda: exhibits(plan, store)))
+    return replace(summary, unsent=tracker.close(exhibits=lambda: _shown(plan, store, data_dir)))
+
+
+def _shown(plan: Plan, store: Store, data_dir: Path) -> dict[str, Any]:
+    """What the run above the others shows, for which the report is made; where nothing was computed nobody asks."""
+    from orchestrator.report.finished import make
+    from orchestrator.to_mlflow.exhibits import exhibits
+
+    remark = make(plan.spec, store, data_dir)
+    found = exhibits(plan, store)
+    return {**found, "texts": {**found["texts"], **({"report/remark.txt": remark} if remark else {})}}
 
 
 def execute_plan(

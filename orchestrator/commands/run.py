@@ -95,7 +95,7 @@ def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecas
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     if mode != "json":
-        print(closing(plan, store, summary, progress.tally, time.time()))
+        print(closing(plan, store, summary, progress.tally, time.time(), request.tracking_uri))
     return 0 if summary.complete else 1
 
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
 
 from orchestrator.errors import NotFound, SweepError
+from orchestrator.storage.writing import write_atomically
 from orchestrator.store import Store
 
 EMBEDDED = "embedded"
+SERVED = "mlflow-ui.json"  # where `sweep ui` serves a store
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -61,17 +65,30 @@ def ui(store: Store, port: int = 5000) -> int:
         )
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _serve(server, port, log)
+        return _serve(server, port, log, store)
     except KeyboardInterrupt:
         return 0
     finally:
+        (store.root / SERVED).unlink(missing_ok=True)
         _end_group(server)
 
 
-def _serve(server: subprocess.Popen[bytes], port: int, log: Path) -> int:
+def served(store: Store) -> str | None:
+    """The address at which a `sweep ui` of this machine serves the store now; None if none does."""
+    try:
+        known = json.loads((store.root / SERVED).read_text())
+        os.kill(known["pid"], 0)
+        return f"http://127.0.0.1:{known['port']}" if _answers(known["port"]) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _serve(server: subprocess.Popen[bytes], port: int, log: Path, store: Store) -> int:
     while server.poll() is None and not _answers(port):
         time.sleep(0.2)
     if server.poll() is None:
+        with suppress(OSError):
+            write_atomically(store.root / SERVED, json.dumps({"pid": os.getpid(), "port": port}))
         print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it; its log: {log})", flush=True)
         server.wait()
     print(f"MLflow ended; see {log}", file=sys.stderr)

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from orchestrator.store import Store
-from orchestrator.to_mlflow.server import embedded_uri
+from orchestrator.to_mlflow.server import embedded_uri, served
 from tests.chromium import PROGRAM, browser
 from tests.integration.servers import free_port
 from tests.integration.test_sweep import REPO
@@ -63,6 +63,7 @@ def test_the_pages_of_a_finished_quickstart(tmp_path: Path) -> None:
     assert len(trials) == TRIALS, ids
     with user_interface(store) as address, browser() as page:
         pages = f"{address}/#/experiments/{experiment}/runs"
+        assert served(Store.at(store)) == address
         page.visit(pages, 1400)
         page.shows("Training runs", NAME)
         page.click(EXPAND)
@@ -79,6 +80,6 @@ def test_the_pages_of_a_finished_quickstart(tmp_path: Path) -> None:
         page.screenshot(tmp_path / "compared.png", whole=False)
 
         page.visit(f"{pages}/{ids[NAME]}/artifacts", 1400)
-        page.shows("Artifacts", "tables", "claims.txt", "plan.json", "spec.yaml")
+        page.shows("Artifacts", "figures", "report", "tables", "claims.txt", "plan.json", "spec.yaml")
         page.screenshot(tmp_path / "artifacts.png", whole=False)
         assert not [asked for asked in page.requests if not asked.startswith((address, "data:", "blob:", "about:"))]
