@@ -199,9 +199,9 @@ class Tally:
         """From the finished nodes of the same stages: as much work as is left, at the pace of the work that is done."""
         finished = sum(stage.total for stage in self._durations.values())
         if not self.executed or finished <= 0:
-            if self.expected is None:
+            if self.expected is None or now - self.started >= self.expected.seconds:  # it has proved wrong
                 return None
-            return replace(self.expected, seconds=max(self.expected.seconds - (now - self.started), 0.0))
+            return replace(self.expected, seconds=self.expected.seconds - (now - self.started))
         work = variance = 0.0
         unknown = False
         spread_known = True

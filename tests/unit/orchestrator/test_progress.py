@@ -104,6 +104,13 @@ def test_time_left_is_the_work_left_at_the_pace_so_far() -> None:
     assert made.left(T + 30) == Left(20.0, 0.0, False)
 
 
+def test_a_forecast_that_has_proved_wrong_is_not_counted_down_to_nothing() -> None:
+    made = tally()
+    made.expected = Left(30.0, 10.0, False)
+    assert made.left(T + 10) == Left(20.0, 10.0, False)
+    assert made.left(T + 30) is None
+
+
 def test_latest_values_and_labels_of_what_runs() -> None:
     made = tally(NodeStarted("go00.1", T, "w"), NodeLogged("go00.1", 3, {"loss": 0.5}, T))
     made.take(NodeLogged("go00.1", 4, {"loss": 0.25}, T))
