@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
-.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults test-cluster test-slurm clean
+.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults test-cluster test-attacks test-slurm clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
@@ -51,6 +51,10 @@ test-faults: .venv/installed-dev
 # As root, on Linux, with PostgreSQL, an sshd and iproute2: machines are namespaces inside this one.
 test-cluster: .venv/installed-dev
 	$(BIN)/python -m pytest tests/deploy -m "cluster or (slow and mlflow)"
+
+# What somebody without the token or password can do; sweeps that are submitted; doctor; on this machine's loopback.
+test-attacks: .venv/installed-dev
+	$(BIN)/python -m pytest tests/deploy tests/integration/test_hostile_store.py -m "slow and not mlflow"
 
 # As root, with slurm-wlm and munge.
 test-slurm: .venv/installed-dev

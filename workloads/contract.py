@@ -15,7 +15,6 @@ It may also define
 from __future__ import annotations
 
 import hashlib
-import importlib
 from abc import abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from workloads.modules import import_outside_stores
 
 if TYPE_CHECKING:
     import numpy
@@ -290,7 +291,7 @@ def load_workload(name: str) -> Workload:
 
 def _import(path: str) -> ModuleType:
     try:
-        return importlib.import_module(path)
+        return import_outside_stores(path)
     except ModuleNotFoundError as error:
         if error.name and path.startswith(error.name):
             raise LookupError(

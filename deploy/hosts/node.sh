@@ -191,6 +191,7 @@ run() {
 
 # What MLflow asks of its users, for the processes started from here.
 client_settings() {
+  [ -s "$SWEEP_MLFLOW_HOME/client.env" ] || return 0 # no MLflow was started here
   set -a
   # shellcheck source=/dev/null
   . "$SWEEP_MLFLOW_HOME/client.env"

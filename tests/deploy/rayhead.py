@@ -73,15 +73,16 @@ class Head:
 
 
 @contextmanager
-def ray_head(*options: str, path: Path | None = None) -> Iterator[Head]:
+def ray_head(*options: str, path: Path | None = None, token: bool = True) -> Iterator[Head]:
     """Comes up with its job server, and ends with all that it started.
 
     Args:
         path: A folder of modules that its processes can import.
+        token: Whether it asks for one.
     """
     folder = Path(tempfile.mkdtemp(prefix="head-", dir="/tmp"))  # short: the paths of sockets may have 107 characters
-    token = secrets.token_hex(32)
-    (folder / "token").write_text(token)
+    secret = secrets.token_hex(32)
+    (folder / "token").write_text(secret)
     (folder / "token").chmod(0o600)
     ports = {name: free_port() for name in PORTS}
     command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--disable-usage-stats"]
@@ -93,7 +94,8 @@ def ray_head(*options: str, path: Path | None = None) -> Iterator[Head]:
     ]
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with open(folder / "log", "ab") as log:
-        own = {**_user(folder), "PATH": search, "PYTHONPATH": str(path or ""), "OMP_NUM_THREADS": "1"}
+        asks = {} if token else {"RAY_AUTH_MODE": "disabled"}
+        own = {**_user(folder), **asks, "PATH": search, "PYTHONPATH": str(path or ""), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [*command, *options],
             env={**os.environ, **own},
@@ -102,9 +104,9 @@ def ray_head(*options: str, path: Path | None = None) -> Iterator[Head]:
             stderr=log,
             start_new_session=True,
         )
-    made = Head(folder, ports, token, process)
+    made = Head(folder, ports, secret, process)
     try:
-        wait_for(lambda: made.process.poll() is not None or made.answers("/api/version", token) == 200)
+        wait_for(lambda: made.process.poll() is not None or made.answers("/api/version", secret) == 200)
         assert made.process.poll() is None, (folder / "log").read_text()[-3000:]
         yield made
     finally:

@@ -151,6 +151,16 @@ def test_up_a_sweep_and_down(site: Site, tmp_path: Path) -> None:
     finish(spec, tmp_path / "alone")
     assert records(store, "chatter") == records(tmp_path / "alone", "chatter")
 
+    doctor = site.call("sweep", "doctor", "--address", "auto", "--store", store)
+    assert doctor.returncode == 0, doctor.stdout + doctor.stderr
+    assert doctor.stdout.count("the same on 3 nodes") >= 5
+    assert f"store {store}: all nodes see it" in doctor.stdout
+    assert doctor.stdout.endswith("all is well\n")
+
+    own = site.call("sweep", "run", spec, "--store", "/tmp/own", "--plain")
+    assert own.returncode == 1
+    assert "does not see it: share one folder with all machines" in own.stdout + own.stderr
+
     two.kill()
     lost = site.call("status")
     assert lost.returncode != 0, "one does not answer"

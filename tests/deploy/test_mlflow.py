@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import http.client
 import os
 import shutil
 import signal
@@ -14,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -106,6 +109,38 @@ def refusal(uri: str, **headers: str) -> int:
     return refused.value.code
 
 
+ATTACKS = [
+    ("POST", "runs/create", '{"experiment_id": "0", "run_name": "planted"}'),
+    ("POST", "experiments/create", '{"name": "planted"}'),
+    ("POST", "runs/log-metric", '{"run_id": "x", "key": "loss", "value": 0}'),
+    ("POST", "runs/search", '{"experiment_ids": ["0"]}'),
+    ("POST", "registered-models/create", '{"name": "planted"}'),
+    ("POST", "users/create", '{"username": "planted", "password": "planted-planted"}'),
+    ("PATCH", "users/update-password", '{"username": "admin", "password": "planted-planted"}'),
+    ("GET", "experiments/search?max_results=10", None),
+]
+FILES = "/api/2.0/mlflow-artifacts/artifacts"
+OTHERS = [("PUT", f"{FILES}/0/planted.txt", "planted"), ("GET", FILES, None), ("POST", "/graphql", "{}")]
+
+
+def check_that_nobody_writes_without_the_password(port: int, password: str) -> None:
+    """Under both of its prefixes without one; with a wrong one, another user, and a part of the right one."""
+    prefixes = ("api/2.0/mlflow", "ajax-api/2.0/mlflow")
+    paths = [(method, f"/{prefix}/{path}", body) for prefix in prefixes for method, path, body in ATTACKS]
+    tries: list[tuple[str | None, list[Any]]] = [(None, [*paths, *OTHERS])]
+    tries += [
+        (who, paths[:2]) for who in ("admin:", "admin:password1234", f"root:{password}", f"admin:{password[:-1]}")
+    ]
+    for who, doors in tries:
+        headers = {"Content-Type": "application/json"}
+        headers |= {"Authorization": f"Basic {base64.b64encode(who.encode()).decode()}"} if who else {}
+        for method, path, body in doors:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+            connection.request(method, path, body, headers)
+            assert connection.getresponse().status in (401, 403, 404), (who, method, path)
+            connection.close()
+
+
 def test_it_serves_backs_up_and_restores(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     served = Served(home)
     served.start()
@@ -116,6 +151,8 @@ def test_it_serves_backs_up_and_restores(home: Path, tmp_path: Path, monkeypatch
         write_run(monkeypatch, served, "before", tmp_path)
         password = served.client()["MLFLOW_TRACKING_PASSWORD"]
         assert len(password) > 30
+        check_that_nobody_writes_without_the_password(served.port, password)
+        assert runs(monkeypatch, served).keys() == {"before"}
         assert not [pid for pid in psutil.process_iter(["cmdline"]) if password in " ".join(pid.info["cmdline"] or [])]
         assert stat.S_IMODE((home / "client.env").stat().st_mode) == 0o600
         assert password not in (home / "log").read_text()
