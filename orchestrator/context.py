@@ -64,11 +64,7 @@ def load_input(store: Store, key: str, part: Part) -> StoredInput:
         Damaged: the node is not there, or no longer whole.
     """
     outcome = store.outcome(key)
-    if outcome is None:
-        for _, rows in store.rows():
-            outcome = next((row for row in rows if row.key == key), None)
-            if outcome is not None:
-                break
+    outcome = outcome or store.row(key)
     if outcome is None:
         folder = store.node_folder(key)
         raise Damaged(key, f"{folder / OUTCOME}: damaged" if store.holds(key) else f"{folder}: missing")

@@ -1,44 +1,25 @@
 """A folder in an S3 bucket: objects that are written whole, and some only if nobody has written them before.
 
-Credentials, region and endpoint are boto3's, from the environment (AWS_*). A store that does not answer is asked again
-for a while: seconds if it has never answered this process, minutes if it has.
+Credentials, region and endpoint are boto3's, from the environment (AWS_*).
 """
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from functools import cached_property
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from orchestrator.errors import StoreError
-from orchestrator.storage.writing import NotWritable
+from orchestrator.storage.connection import Changed, NoConditions, connection, refusal
 
-FIRST_SECONDS = 10.0  # how long one that has not answered yet is asked
-PATIENCE = 120.0  # how long one is asked that has
-PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)  # seconds between two attempts; the last again and again
-AT_ONCE = 16  # requests of one process that are under way together
 LARGE = 64 << 20  # bytes; more are sent in parts
-SILENT = {"500", "502", "503", "504", "InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "Throttling"}
-CONFLICT = {"409", "ConditionalRequestConflict", "OperationAborted"}
-ABSENT = {"404", "NoSuchKey", "NotFound"}
-NO_CONDITIONS = {"501", "NotImplemented"}
-CHANGED = {"412", "PreconditionFailed"}
+NO_CONDITIONS = "does not write by condition (If-None-Match: *), which a store that several may use needs"
 Item = TypeVar("Item")
 Made = TypeVar("Made")
-
-
-class Unreachable(NotWritable):
-    """The object store cannot be used: it is not there, refuses us, or has not answered for long."""
-
-    exit_code = 2
 
 
 class Entry(NamedTuple):
@@ -127,7 +108,7 @@ class Bucket:
     def send(self, path: Path, name: str) -> None:
         """Write an object from a file, in place of what there is."""
         size = path.stat().st_size
-        self._again(name, lambda: self._send(path, name, size))
+        connection().ask(str(self), name, lambda: self._send(path, name, size))
 
     def fetch(self, name: str, path: Path) -> bool:
         """Read an object into a new file; False where there is none."""
@@ -136,7 +117,7 @@ class Bucket:
             with open(path, "wb") as file:
                 return self._read_into(file, name)
 
-        return self._again(name, fetch) is True
+        return connection().ask(str(self), name, fetch) is True
 
     def entries(self, under: str = "", after: str = "") -> Iterator[Entry]:
         """The objects whose names begin with `under`, by name; those behind `after` only."""
@@ -159,20 +140,20 @@ class Bucket:
     @property
     def workers(self) -> ThreadPoolExecutor:
         """Threads for requests."""
-        return _connection().workers
+        return connection().workers
 
     def now(self) -> float:
         """The server's time, as its last answer had it: the clocks of two machines do not agree."""
-        return time.time() + _connection().ahead
+        return time.time() + connection().ahead
 
     @property
     def away(self) -> float:
         """When it did not answer last, on the monotonic clock of this process."""
-        return _connection().away
+        return connection().away
 
     def is_there(self) -> None:
         """Count as one that has answered: another process of this run has heard it."""
-        _connection().answered = True
+        connection().answered = True
 
     def _put_if(self, name: str, content: bytes, **condition: str) -> str | None:
         try:
@@ -180,7 +161,7 @@ class Bucket:
         except Changed:
             return None
         except NoConditions:
-            raise self._refusal("does not write by condition (If-None-Match), which leases need") from None
+            raise refusal(str(self), NO_CONDITIONS) from None
         return None if made is None else made["ETag"]
 
     def _ask(self, method: str, name: str | None, **arguments: Any) -> dict[str, Any] | None:
@@ -188,141 +169,20 @@ class Bucket:
         key = {} if name is None else {"Key": self.prefix + name}
 
         def ask() -> dict[str, Any]:
-            found = getattr(_connection().client, method)(Bucket=self.name, **key, **arguments)
+            found = getattr(connection().client, method)(Bucket=self.name, **key, **arguments)
             return found | {"Body": found["Body"].read()} if "Body" in found else found
 
-        return self._again(name or "", ask)
+        return connection().ask(str(self), name or "", ask)
 
     def _send(self, path: Path, name: str, size: int) -> None:
-        client = _connection().client
+        client = connection().client
         if size > LARGE:
             client.upload_file(str(path), self.name, self.prefix + name)
         else:
             client.put_object(Bucket=self.name, Key=self.prefix + name, Body=path.read_bytes())
 
     def _read_into(self, file: IO[bytes], name: str) -> bool:
-        found = _connection().client.get_object(Bucket=self.name, Key=self.prefix + name)
+        found = connection().client.get_object(Bucket=self.name, Key=self.prefix + name)
         for piece in found["Body"].iter_chunks(1 << 20):
             file.write(piece)
         return True
-
-    def _again(self, name: str, attempt: Callable[[], Made]) -> Made | None:
-        """Try until the store answers; None where there is no such object.
-
-        Raises:
-            Changed, NoConditions: of requests with a condition.
-            Unreachable: it refuses, or has not answered for long.
-        """
-        import botocore.exceptions as errors
-        from boto3.exceptions import S3UploadFailedError
-
-        connection, since = _connection(), time.monotonic()
-        for count in range(1 << 30):
-            try:
-                made = attempt()
-            except errors.ClientError as error:
-                code = _code(error)
-                if code in ABSENT:
-                    connection.answered = True
-                    return None
-                if code not in SILENT | CONFLICT:
-                    raise self._refused(code, name) from error
-                what = f"answers {code}"
-            except (errors.NoCredentialsError, errors.PartialCredentialsError, errors.CredentialRetrievalError) as error:
-                raise self._refusal("no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
-            except (errors.HTTPClientError, errors.IncompleteReadError, S3UploadFailedError, OSError) as error:
-                if isinstance(error, OSError) and error.filename is not None:
-                    raise  # a file of ours
-                what = f"does not answer ({type(error).__name__})"
-            except (errors.BotoCoreError, ValueError) as error:
-                raise self._refusal(str(error)) from error
-            else:
-                connection.heard(made)
-                return made
-            connection.away = time.monotonic()
-            if connection.away - since > (PATIENCE if connection.answered else FIRST_SECONDS):
-                raise self._refusal(f"{what} for {connection.away - since:.0f} s; the same command goes on")
-            time.sleep(PAUSES[min(count, len(PAUSES) - 1)])
-        raise AssertionError
-
-    def _refused(self, code: str, name: str) -> Exception:
-        if code in CHANGED:
-            return Changed(name)
-        if code in NO_CONDITIONS:
-            return NoConditions(name)
-        if code == "NoSuchBucket":
-            return self._refusal("there is no such bucket")
-        what = f"refuses us ({code}): do the credentials in the environment (AWS_*) allow it?"
-        return self._refusal(f"{what} {self.prefix}{name}" if name else what)
-
-    def _refusal(self, what: str) -> Unreachable:
-        endpoint = _endpoint()
-        return Unreachable(f"--store {self}{f' at {endpoint}' if endpoint else ''}: {what}")
-
-
-class Changed(Exception):
-    """The condition of a request does not hold."""
-
-
-class NoConditions(Exception):
-    """The server does not know requests with conditions."""
-
-
-class _Connection:
-    """The client of this process, and whether the store has answered it."""
-
-    def __init__(self) -> None:
-        self.answered = False
-        self.away = -1e9
-        self.ahead = 0.0
-        self.process = os.getpid()
-
-    @cached_property
-    def client(self) -> Any:
-        import boto3
-        from botocore.config import Config
-
-        endpoint = _endpoint()
-        config = Config(
-            connect_timeout=5,
-            read_timeout=60,
-            max_pool_connections=2 * AT_ONCE,
-            retries={"total_max_attempts": 1},  # ours is in _again
-            s3={"addressing_style": "path" if endpoint else "auto"},  # buckets are no host names of a MinIO
-        )
-        return boto3.session.Session().client("s3", config=config, endpoint_url=endpoint)
-
-    @cached_property
-    def workers(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(AT_ONCE, "bucket")
-
-    def heard(self, answer: object) -> None:
-        """Take note of an answer, and of the server's clock."""
-        self.answered = True
-        if isinstance(answer, dict):
-            headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-            if "date" in headers:
-                self.ahead = parsedate_to_datetime(headers["date"]).timestamp() - time.time()
-
-
-_lock = threading.RLock()
-_connections: list[_Connection] = []
-
-
-def _connection() -> _Connection:
-    """That of this process: one that was forked off shares no sockets."""
-    with _lock:
-        if not _connections or _connections[0].process != os.getpid():
-            _connections[:] = [_Connection()]
-        return _connections[0]
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-
-
-def _code(error: Any) -> str:
-    """S3's word for an error, or the HTTP status where it has none."""
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", ""))
-    return status if status in SILENT | CONFLICT | CHANGED else code or status
