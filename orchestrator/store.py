@@ -31,6 +31,7 @@ from typing import Any
 from orchestrator.errors import StoreError
 from orchestrator.storage.board import Board, FolderBoard
 from orchestrator.storage.contents import ARRAYS, Contents, Damaged
+from orchestrator.storage.marker import FORMAT, check_format, marker
 from orchestrator.storage.outcome import Failure, Outcome, Scalar, from_json, to_json
 from orchestrator.storage.writing import sync_and_hash, sync_folder, write_atomically, writing
 
@@ -48,7 +49,6 @@ __all__ = [
     "write_atomically",
 ]
 OUTCOME = "outcome.json"
-FORMAT = 1
 FEW = 256  # so many nodes are looked for one by one; more by listing the folders that they would be in
 
 
@@ -84,8 +84,12 @@ class Store(Contents):
     def board(self) -> Board:
         return FolderBoard(self.root / "work")
 
-    def refresh(self) -> Store:
-        """Bring what commands read of the store: specs, index, failures; returns the store."""
+    def refresh(self, *folders: str) -> Store:
+        """Bring what has changed of these folders, by default of all that commands read; returns the store."""
+        return self
+
+    def join(self) -> Store:
+        """Be used by a worker of a run, whose driver has used the store already; returns the store."""
         return self
 
     def fetch(self, path: Path) -> Path:
@@ -114,10 +118,10 @@ class Store(Contents):
         Raises:
             StoreError: the folder cannot be written.
         """
-        marker = self.root / "store.json"
+        mark = self.root / "store.json"
         try:
-            if not marker.exists():
-                write_atomically(marker, json.dumps({"format": FORMAT}))
+            if not mark.exists():
+                write_atomically(mark, marker())
         except OSError as error:
             raise StoreError(f"--store {self.root}: {error.strerror or error}") from error
         return self
@@ -262,6 +266,10 @@ class Store(Contents):
             if path.name not in but:
                 yield path.name, read_rows(path)
 
+    def files(self, key: str) -> list[str]:
+        """Where what the store has of a node with files lies."""
+        return [str(path) for path in sorted(self.node_folder(key).rglob("*")) if path.is_file()]
+
     def fail(self, failure: Failure) -> None:
         write_atomically(self.root / "failed" / f"{failure.key}.json", json.dumps(asdict(failure), indent=1))
 
@@ -286,14 +294,3 @@ def read_rows(path: Path) -> list[Outcome]:
         with suppress(ValueError, TypeError, KeyError, AttributeError):  # its node is computed again
             found.append(from_json(line.decode()))
     return found
-
-
-def check_format(root: Path) -> None:
-    try:
-        found = json.loads((root / "store.json").read_text()).get("format")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, AttributeError) as error:
-        raise StoreError(f"{root / 'store.json'}: not a store's marker ({error})") from error
-    if found != FORMAT:
-        raise StoreError(f"{root}: written in store format {found}; this version reads {FORMAT}")

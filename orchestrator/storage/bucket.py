@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 from orchestrator.errors import StoreError
-from orchestrator.storage.connection import Changed, NoConditions, connection, refusal
+from orchestrator.storage.connection import Changed, NoConditions, connection, endpoint, refusal
 
 LARGE = 64 << 20  # bytes; more are sent in parts
 NO_CONDITIONS = "does not write by condition (If-None-Match: *), which a store that several may use needs"
@@ -63,6 +63,11 @@ class Bucket:
         assert boto3
         prefix = parts.path.strip("/")
         return cls(parts.netloc, f"{prefix}/" if prefix else "")
+
+    @property
+    def endpoint(self) -> str:
+        """Whose bucket it is, where that is not AWS."""
+        return endpoint() or ""
 
     def __str__(self) -> str:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")

@@ -49,12 +49,13 @@ class Connection:
 
     Attributes:
         answered: Whether the store has ever answered; one may be told so by another process of the run.
+        given_up: Whether it was waited for in vain, and has not answered since: then it is asked once.
         away: When it did not answer last, on the monotonic clock.
         ahead: By how many seconds its clock is ahead of ours.
     """
 
     def __init__(self) -> None:
-        self.answered = False
+        self.answered = self.given_up = False
         self.away = -1e9
         self.ahead = 0.0
         self.process = os.getpid()
@@ -64,15 +65,15 @@ class Connection:
         from boto3.session import Session
         from botocore.config import Config
 
-        endpoint = _endpoint()
+        address = endpoint()
         config = Config(
             connect_timeout=5,
             read_timeout=60,
             max_pool_connections=2 * AT_ONCE,
             retries={"total_max_attempts": 1},  # ours is in `ask`
-            s3={"addressing_style": "path" if endpoint else "auto"},  # buckets are no host names of a MinIO
+            s3={"addressing_style": "path" if address else "auto"},  # buckets are no host names of a MinIO
         )
-        return Session().client("s3", config=config, endpoint_url=endpoint)
+        return Session().client("s3", config=config, endpoint_url=address)
 
     @cached_property
     def workers(self) -> ThreadPoolExecutor:
@@ -96,19 +97,21 @@ class Connection:
             except Exception as error:
                 what = _verdict(error, store, name)
                 if what is None:
-                    self.answered = True
+                    self._hear(None)
                     return None
             else:
                 self._hear(made)
                 return made
             self.away = time.monotonic()
-            if self.away - since > (PATIENCE if self.answered else FIRST_SECONDS):
+            patience = PATIENCE if self.answered else FIRST_SECONDS
+            if self.given_up or self.away - since > patience:
+                self.given_up = True
                 raise refusal(store, f"{what} for {self.away - since:.0f} s; when it does, the same command goes on")
             time.sleep(PAUSES[min(count, len(PAUSES) - 1)])
             count += 1
 
     def _hear(self, answer: object) -> None:
-        self.answered = True
+        self.answered, self.given_up = True, False
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}) if isinstance(answer, dict) else {}
         if "date" in headers:
             self.ahead = parsedate_to_datetime(headers["date"]).timestamp() - time.time()
@@ -128,7 +131,7 @@ _connections: list[Connection] = []
 
 def refusal(store: str, what: str) -> Unreachable:
     """What to say to a user: which store, where, what is wrong with it."""
-    where = urlsplit(_endpoint() or "")
+    where = urlsplit(endpoint() or "")
     at = f" at {where.scheme}://{where.netloc.rpartition('@')[2]}" if where.netloc else ""
     return Unreachable(f"--store {store}{at}: {what}")
 
@@ -171,7 +174,8 @@ def _refused(code: str, store: str, name: str) -> Exception:
     return refusal(store, f"refuses {name or 'a listing'} ({code}): do the credentials in the environment allow it?")
 
 
-def _endpoint() -> str | None:
+def endpoint() -> str | None:
+    """Where the object store is, if it is not AWS."""
     return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
 
 
