@@ -16,7 +16,7 @@ from orchestrator.store import Store
 
 def gc_command(request: Namespace) -> int:
     """`sweep gc`: without --yes it asks on a terminal, and elsewhere removes nothing."""
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     found = _search(store, request)
     if request.json:
         print(json.dumps(_as_json(found, request.yes), indent=1))
@@ -73,7 +73,7 @@ PLURALS = {
 
 
 def _text(store: Store, found: Garbage) -> str:
-    lines = [f"{store.root}: no sweep of it needs"] if found.counts else [f"{store.root}: its sweeps need all of it"]
+    lines = [f"{store.uri}: no sweep of it needs"] if found.counts else [f"{store.uri}: its sweeps need all of it"]
     for what, (count, size) in found.counts.items():
         lines.append(f"  {count:>7} {PLURALS[what]:<26} {bytes_text(size):>9}")
     if len(found.counts) > 1:

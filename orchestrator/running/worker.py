@@ -54,7 +54,7 @@ class Worker:
     def _execute(self, job: Mapping[str, Any]) -> None:
         try:
             executor = Executor(
-                Store(Path(job["store"])),
+                Store.at(job["store"]).join(),
                 Path(job["data"]),
                 job["device"],
                 job["provenance"],

@@ -31,15 +31,15 @@ from orchestrator.storage.bucket import Bucket
 from orchestrator.storage.bucketboard import BucketBoard
 from orchestrator.storage.connection import Unreachable, refusal
 from orchestrator.storage.contents import Damaged
-from orchestrator.storage.mirror import Mirror, plain
 from orchestrator.storage.marker import check_format, marker
-from orchestrator.storage.outcome import Failure, Outcome, from_json, to_json
-from orchestrator.storage.writing import write_atomically, writing
+from orchestrator.storage.mirror import Mirror, plain
+from orchestrator.storage.nodeobjects import NodeObjects, commit_name, file_name
+from orchestrator.storage.outcome import Failure, Outcome, to_json
 from orchestrator.storage.underway import UnderWay
-from orchestrator.store import FEW, OUTCOME, Store
+from orchestrator.storage.writing import write_atomically, writing
+from orchestrator.store import OUTCOME, Store
 
 READ = ("sweeps", "index", "failed")  # what commands read, beside the records of a sweep
-HEXADECIMAL = "0123456789abcdef"
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,10 @@ class RemoteStore(Store):
     def _batches(self) -> Batches:
         return Batches(self.root, self.bucket)
 
+    @property
+    def _nodes(self) -> NodeObjects:
+        return NodeObjects(self.bucket)
+
     @cached_property
     def _under_way(self) -> UnderWay:
         return UnderWay(self.root, self.bucket)
@@ -109,7 +113,7 @@ class RemoteStore(Store):
 
     def _send_again(self, path: Path) -> None:
         if path.is_dir():
-            self._send_node(path)
+            self._nodes.send(path)
             shutil.rmtree(path, ignore_errors=True)
         else:
             self.bucket.put(f"nodes/rows/{path.name}", path.read_bytes())
@@ -153,13 +157,10 @@ class RemoteStore(Store):
         return super().records_folder(name)
 
     def outcome(self, key: str) -> Outcome | None:
-        found = self.bucket.get(_commit(key))
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            return None if found is None else from_json(found.content.decode())
-        return None
+        return self._nodes.outcome(key)
 
     def holds(self, key: str) -> bool:
-        return self.bucket.holds(_commit(key))
+        return self._nodes.holds(key)
 
     def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
         wanted = [*keys]
@@ -167,19 +168,10 @@ class RemoteStore(Store):
         return {key: outcome for key, outcome in found if outcome is not None}
 
     def committed(self, wanted: Collection[str]) -> set[str]:
-        if len(wanted) > FEW:
-            return self.folders().intersection(wanted)
-        keys = [*wanted]
-        return {key for key, there in zip(keys, self.bucket.many(self.holds, keys), strict=True) if there}
+        return self._nodes.committed(wanted)
 
     def folders(self) -> set[str]:
-        """Those that are committed; the rest are no nodes."""
-
-        def listed(digit: str) -> set[str]:
-            names = (entry.name.split("/") for entry in self.bucket.entries(f"nodes/{digit}"))
-            return {name[2] for name in names if len(name) == 4 and name[3] == OUTCOME}
-
-        return set().union(*self.bucket.many(listed, HEXADECIMAL))
+        return self._nodes.all()
 
     def batches(self) -> set[str]:
         return self._batches.all()
@@ -196,7 +188,7 @@ class RemoteStore(Store):
 
     def _move_in(self, temporary: Path, target: Path) -> bool:
         try:
-            ours = self._send_node(temporary)
+            ours = self._nodes.send(temporary)
         except Unreachable:
             unsent = self.root / "unsent" / temporary.name.removeprefix(".")
             unsent.parent.mkdir(exist_ok=True)
@@ -209,49 +201,24 @@ class RemoteStore(Store):
         shutil.rmtree(temporary, ignore_errors=True)
         return ours
 
-    def _send_node(self, folder: Path) -> bool:
-        """Send a node, its outcome last; whether it is ours: False where another has committed it first."""
-        content = (folder / OUTCOME).read_bytes()
-        outcome = from_json(content.decode())
-        names = [*outcome.files]
-        self.bucket.many(lambda name: self.bucket.send(folder / name, _object(outcome, name)), names)
-        if self.bucket.create(_commit(outcome.key), content):
-            return True
-        found = self.bucket.get(_commit(outcome.key))  # perhaps ours, whose answer was lost
-        return found is not None and found.content == content
-
     def set_aside(self, key: str) -> Path | None:
-        """Copy a damaged node to damaged/, and remove what commits it; its other objects may be another's by now."""
-        found = self.bucket.get(_commit(key))
-        if found is None or self._sound(key):
-            return None
-        aside = f"damaged/{key}-{uuid.uuid4().hex[:8]}"
-        folder = f"nodes/{key[:2]}/{key}/"
-        for entry in self.bucket.entries(folder):
-            self.bucket.copy(entry.name, f"{aside}/{entry.name.removeprefix(folder)}")
-        if not self.bucket.remove(_commit(key), found.tag):
-            return None
-        _drop(self.node_folder(key))
-        return self.root / aside
-
-    def _sound(self, key: str) -> bool:
-        """Reads all files of the node in the store, not in the mirror."""
-        outcome = self.outcome(key)
-        if outcome is None:
-            return False
-        found = ((self.bucket.get(_object(outcome, name)), digest) for name, digest in outcome.files.items())
-        return all(item is not None and hashlib.sha256(item.content).hexdigest() == digest for item, digest in found)
+        aside = self._nodes.set_aside(key)
+        if aside is not None:
+            _drop(self.node_folder(key))
+        return None if aside is None else self.root / aside
 
     def files(self, key: str) -> list[str]:
         outcome = self.outcome(key)
-        names = [] if outcome is None else [_commit(key), *(_object(outcome, name) for name in sorted(outcome.files))]
+        names = (
+            [] if outcome is None else [commit_name(key), *(file_name(outcome, name) for name in sorted(outcome.files))]
+        )
         return [f"{self.uri}/{name}" for name in names]
 
     def content(self, outcome: Outcome, name: str) -> bytes:
         """The file of the mirror, if it is what was written; else that of the store."""
         with suppress(Damaged):
             return super().content(outcome, name)
-        place = _object(outcome, name)
+        place = file_name(outcome, name)
         if not plain(name) or not self._fetch_file(outcome, name):
             raise Damaged(outcome.key, f"{self.uri}/{place}: missing")
         with suppress(Damaged):
@@ -264,7 +231,7 @@ class RemoteStore(Store):
         temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
         with writing(path):
             try:
-                found = self.bucket.fetch(_object(outcome, name), temporary)
+                found = self.bucket.fetch(file_name(outcome, name), temporary)
                 if found:
                     os.replace(temporary, path)
             finally:
@@ -295,15 +262,6 @@ class RemoteStore(Store):
 
     def forget_work(self, key: str) -> None:
         self._under_way.forget(key)
-
-
-def _commit(key: str) -> str:
-    return f"nodes/{key[:2]}/{key}/{OUTCOME}"
-
-
-def _object(outcome: Outcome, name: str) -> str:
-    """Where a file of a node lies: under its checksum, so that nobody writes over what another has committed."""
-    return f"nodes/{outcome.key[:2]}/{outcome.key}/{outcome.files[name][:16]}/{name}"
 
 
 def _drop(folder: Path) -> None:
