@@ -31,13 +31,13 @@ from typing import Any
 from orchestrator.errors import StoreError
 from orchestrator.storage.board import Board, FolderBoard
 from orchestrator.storage.contents import ARRAYS, Contents, Damaged
-from orchestrator.storage.marker import FORMAT, check_format, marker
-from orchestrator.storage.outcome import Failure, Outcome, Scalar, from_json, to_json
+from orchestrator.storage.inventory import FolderInventory, Inventory
+from orchestrator.storage.marker import check_format, marker
+from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, Scalar, from_json, to_json
 from orchestrator.storage.writing import sync_and_hash, sync_folder, write_atomically, writing
 
 __all__ = [
     "ARRAYS",
-    "FORMAT",
     "OUTCOME",
     "Damaged",
     "Failure",
@@ -48,7 +48,6 @@ __all__ = [
     "to_json",
     "write_atomically",
 ]
-OUTCOME = "outcome.json"
 FEW = 256  # so many nodes are looked for one by one; more by listing the folders that they would be in
 
 
@@ -83,6 +82,9 @@ class Store(Contents):
     @property
     def board(self) -> Board:
         return FolderBoard(self.root / "work")
+
+    def inventory(self) -> Inventory:
+        return FolderInventory(self.root)
 
     def refresh(self, *folders: str) -> Store:
         """Bring what has changed of these folders, by default of all that commands read; returns the store."""
@@ -211,11 +213,15 @@ class Store(Contents):
         except OSError:
             return False
 
+    def new_batch(self) -> str:
+        """A name for a batch file that no other has."""
+        return f"{uuid.uuid4().hex}.jsonl"
+
     def commit_rows(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes without files, all or none."""
         if outcomes:
             text = "".join(to_json(outcome) + "\n" for outcome in outcomes)
-            write_atomically(self.rows_folder / f"{uuid.uuid4().hex}.jsonl", text)
+            write_atomically(self.rows_folder / self.new_batch(), text)
 
     def outcome(self, key: str) -> Outcome | None:
         """The outcome of a node with files, None where there is none or it is damaged; `rows` reads those without."""

@@ -66,6 +66,10 @@ class Batches:
                 self._read.add(name)
         return self._rows.get(key)
 
+    def new(self) -> str:
+        """A name that no other has; later ones come behind it."""
+        return f"{int(self.bucket.now()):010d}-{uuid.uuid4().hex}.jsonl"
+
     def commit(self, outcomes: Sequence[Outcome]) -> None:
         """Write a batch; what cannot be sent is kept on this host, to be sent another time.
 
@@ -73,7 +77,7 @@ class Batches:
             Unreachable: it could not be sent.
         """
         content = "".join(to_json(outcome) + "\n" for outcome in outcomes).encode()
-        name = f"{int(self.bucket.now()):010d}-{uuid.uuid4().hex}.jsonl"
+        name = self.new()
         try:
             self.bucket.put(f"{PLACE}{name}", content)
         except Unreachable:

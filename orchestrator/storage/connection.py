@@ -155,9 +155,8 @@ def _verdict(error: Exception, store: str, name: str) -> str | None:
     if isinstance(error, errors.NoCredentialsError | errors.PartialCredentialsError | errors.CredentialRetrievalError):
         raise refusal(store, "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY") from error
     ours = isinstance(error, OSError) and error.filename is not None  # a file of this machine
-    if not ours and isinstance(
-        error, errors.HTTPClientError | errors.IncompleteReadError | S3UploadFailedError | OSError
-    ):
+    silent = (errors.HTTPClientError, errors.ConnectionError, errors.IncompleteReadError, S3UploadFailedError, OSError)
+    if not ours and isinstance(error, silent):
         return f"does not answer ({type(error).__name__})"
     if isinstance(error, errors.BotoCoreError):
         raise refusal(store, str(error)) from error

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.bucket import Bucket
-from orchestrator.storage.outcome import Outcome, from_json
-from orchestrator.store import FEW, OUTCOME
+from orchestrator.storage.outcome import OUTCOME, Outcome, from_json
+from orchestrator.store import FEW
 
 HEXADECIMAL = "0123456789abcdef"
 

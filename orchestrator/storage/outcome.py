@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+OUTCOME = "outcome.json"  # the last file of a node: commits it
 Scalar = str | int | float | bool | None
 _CHECK = ', "sha256": '  # before the last field of a line: the checksum of all before it
 

@@ -31,13 +31,14 @@ from orchestrator.storage.bucket import Bucket
 from orchestrator.storage.bucketboard import BucketBoard
 from orchestrator.storage.connection import Unreachable, refusal
 from orchestrator.storage.contents import Damaged
+from orchestrator.storage.inventory import BucketInventory, FolderInventory, Inventory
 from orchestrator.storage.marker import check_format, marker
 from orchestrator.storage.mirror import Mirror, plain
 from orchestrator.storage.nodeobjects import NodeObjects, commit_name, file_name
-from orchestrator.storage.outcome import Failure, Outcome, to_json
+from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, to_json
 from orchestrator.storage.underway import UnderWay
 from orchestrator.storage.writing import write_atomically, writing
-from orchestrator.store import OUTCOME, Store
+from orchestrator.store import Store
 
 READ = ("sweeps", "index", "failed")  # what commands read, beside the records of a sweep
 
@@ -119,6 +120,9 @@ class RemoteStore(Store):
             self.bucket.put(f"nodes/rows/{path.name}", path.read_bytes())
             path.unlink(missing_ok=True)
 
+    def inventory(self) -> Inventory:
+        return BucketInventory(self.bucket, FolderInventory(self.root))
+
     def refresh(self, *folders: str) -> RemoteStore:
         if not folders:
             self._pulled.clear()
@@ -181,6 +185,9 @@ class RemoteStore(Store):
 
     def row(self, key: str) -> Outcome | None:
         return self._batches.row(key)
+
+    def new_batch(self) -> str:
+        return self._batches.new()
 
     def commit_rows(self, outcomes: Sequence[Outcome]) -> None:
         if outcomes:

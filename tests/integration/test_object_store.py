@@ -45,6 +45,12 @@ axes:
 tables:
   values: {rows: [second.x], columns: [on.steps], values: [value, on.norm]}
 """
+LONG = """
+name: long
+stages:
+  walk: {workload: tests.toys.walk, steps: 60, pause: 0.05}
+axes: {seed: 2}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +143,7 @@ def weights(outcome: Outcome) -> set[str]:
     return {name for name in outcome.files if name.endswith("safetensors")}
 
 
+@pytest.mark.timeout(300)
 def test_two_hosts_at_once_compute_each_node_once(server: ObjectStore, uri: str, tmp_path: Path):
     made = planned(tmp_path, pause=0.03)
     arguments = ["run", tmp_path / "mixed.yaml", "--store", uri, "--inline", "--plain", "--set", "seed=3"]
@@ -148,6 +155,7 @@ def test_two_hosts_at_once_compute_each_node_once(server: ObjectStore, uri: str,
     assert server.names(prefix(uri) + "work/") == []
 
 
+@pytest.mark.timeout(300)
 def test_a_killed_driver_is_taken_up_by_another_host_from_its_checkpoint(server: ObjectStore, uri: str, tmp_path: Path):
     path = tmp_path / "long.yaml"
     path.write_text(
@@ -177,22 +185,21 @@ def test_objects_without_an_outcome_are_no_node(server: ObjectStore, uri: str, t
     made = planned(tmp_path)
     store = host(uri, tmp_path / "first")
     run(made, store)
-    key = next(key for key, node in made.nodes.items() if node.stage == "walk")
+    key = next(key for key, node in made.nodes.items() if node.stage == "on")
     server.remove(f"{prefix(uri)}nodes/{key[:2]}/{key}/outcome.json")
     other = host(uri, tmp_path / "second")
     other.refresh()
     assert other.outcome(key) is None
     assert key not in index.known(other, made.nodes)
-    assert index.known(
-        other, {*made.nodes, *(f"{number:040x}" for number in range(300))}
-    ).keys() == made.nodes.keys() - {key}
+    many = {*made.nodes, *(f"{number:040x}" for number in range(300))}  # asked for by listing
+    assert index.known(other, many).keys() == made.nodes.keys() - {key}
     assert run(made, other).executed == 1
 
 
 def test_a_damaged_object_is_computed_again(server: ObjectStore, uri: str, tmp_path: Path):
     made = planned(tmp_path)
     run(made, host(uri, tmp_path / "first"))
-    key = next(key for key, node in made.nodes.items() if node.stage == "walk")
+    key = next(key for key, node in made.nodes.items() if node.stage == "on")
     for name in server.names(f"{prefix(uri)}nodes/{key[:2]}/{key}/"):
         if name.endswith(("weights.safetensors", "history.parquet")):
             server.write(name, server.read(name)[:-1] + b"?")
@@ -203,7 +210,7 @@ def test_a_damaged_object_is_computed_again(server: ObjectStore, uri: str, tmp_p
         other.weights(outcome)
     summary = run(made, other)
     assert (summary.executed, len(summary.damaged)) == (1, 1)
-    assert len(server.names(f"{prefix(uri)}damaged/{key}")) == 5
+    assert len(server.names(f"{prefix(uri)}damaged/{key}")) == len(outcome.files) + 1
     third = host(uri, tmp_path / "third")
     again = third.outcome(key)
     assert again is not None
@@ -247,17 +254,15 @@ def test_a_dead_drivers_lease_is_taken_over_once(uri: str, tmp_path: Path):
     gone = Leases(store, driver=replace(Driver.this(), name="gone", started="1.0"))
     assert gone.__enter__().claim_all(keys) == keys
     drivers = [Leases(host(uri, tmp_path / str(number))).__enter__() for number in range(3)]
-    won = [
-        key
-        for found in store.bucket.many(lambda leases: [key for key in keys if leases.claim(key)], drivers)
-        for key in found
-    ]
-    assert sorted(won) == keys
+    won = store.bucket.many(lambda leases: [key for key in keys if leases.claim(key)], drivers)
+    assert sorted(key for found in won for key in found) == keys
     for leases in drivers:
         leases.__exit__(None, None, None)
     gone._stop.set()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_store_that_is_away_for_a_while_ends_nothing(server: ObjectStore, uri: str, tmp_path: Path):
     made = planned(tmp_path, pause=0.02)
     driver = start(tmp_path / "first", "run", tmp_path / "mixed.yaml", "--store", uri, "--inline", "--plain")
@@ -338,7 +343,7 @@ def test_hostile_names_in_a_bucket_lead_nowhere(server: ObjectStore, uri: str, t
     run(made, host(uri, tmp_path / "a" / "b" / "first"))
     for name in ("sweeps/../../evil", "sweeps/x/../../../evil", "work/ab/../../../evil"):
         server.write(prefix(uri) + name, b"evil")
-    key = next(key for key, node in made.nodes.items() if node.stage == "walk")
+    key = next(key for key, node in made.nodes.items() if node.stage == "on")
     other = host(uri, tmp_path / "a" / "b" / "second").refresh()
     other.take_up("ab")
     outcome = other.outcome(key)
@@ -346,3 +351,35 @@ def test_hostile_names_in_a_bucket_lead_nowhere(server: ObjectStore, uri: str, t
     with pytest.raises(Damaged):
         other.content(replace(outcome, files={"../../evil": "0" * 64}), "../../evil")
     assert not [*tmp_path.rglob("evil")]
+
+
+def test_what_no_sweep_needs_is_found_and_removed_and_all_else_stays(
+    server: ObjectStore, uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    made = planned(tmp_path)
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("SWEEP_STORE_CACHE", str(cache))
+    RemoteStore.of.cache_clear()
+    store = Store.at(uri)
+    run(made, store)
+    path = tmp_path / "long.yaml"
+    path.write_text(LONG.replace("60", "2").replace("0.05", "0"))
+    other = plan(read(path, None), tmp_path)
+    run(other, store)
+    before = {name for name in server.names(prefix(uri)) if "/index/" not in name}
+    assert main(["gc", "--store", uri]) == 0
+    assert "its sweeps need all of it" in capsys.readouterr().out
+    for name in server.names(f"{prefix(uri)}sweeps/long/"):  # forgotten
+        server.remove(name)
+    server.write(f"{prefix(uri)}nodes/ab/{'ab' * 20}/{'0' * 16}/weights.safetensors", b"half a node")
+    assert main(["gc", "--store", uri, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {what: item["count"] for what, item in found["found"].items()} == {"node": 2, "records": 1}
+    assert all(item.startswith(f"{uri}/") for item in found["paths"])
+    assert main(["gc", "--store", uri, "--yes"]) == 0
+    left = {name for name in server.names(prefix(uri)) if "/index/" not in name}
+    assert {name.split("/")[1] for name in before - left} == {"nodes", "records", "sweeps"}
+    assert not {key for key in other.nodes for name in left if key in name}
+    assert finished(server, uri) == sorted(made.nodes)
+    assert run(made, host(uri, tmp_path / "second")).executed == 0
+    assert run(other, host(uri, tmp_path / "second")).executed == 2
