@@ -24,7 +24,6 @@ import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from orchestrator.storage.board import Board, FolderBoard
 from orchestrator.storage.contents import ARRAYS, Contents, Damaged
 from orchestrator.storage.inventory import FolderInventory, Inventory
 from orchestrator.storage.marker import check_format, marker
-from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, Scalar, from_json, to_json
+from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, Scalar, from_json, read_rows, to_json
 from orchestrator.storage.writing import sync_and_hash, sync_folder, write_atomically, writing
 
 __all__ = [
@@ -287,16 +286,3 @@ class Store(Contents):
 
     def forget_failure(self, key: str) -> None:
         (self.root / "failed" / f"{key}.json").unlink(missing_ok=True)
-
-
-@lru_cache(maxsize=10_000)
-def read_rows(path: Path) -> list[Outcome]:
-    """The outcomes of a batch file, but for damaged lines; a file never changes, so each process reads it once."""
-    found = []
-    content = b""
-    with suppress(FileNotFoundError):  # `sweep gc` may have removed it
-        content = path.read_bytes()
-    for line in content.splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):  # its node is computed again
-            found.append(from_json(line.decode()))
-    return found

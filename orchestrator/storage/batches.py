@@ -10,9 +10,8 @@ from pathlib import Path
 from orchestrator.storage.bucket import Bucket
 from orchestrator.storage.connection import Unreachable
 from orchestrator.storage.mirror import plain
-from orchestrator.storage.outcome import Outcome, to_json
+from orchestrator.storage.outcome import Outcome, read_rows, to_json
 from orchestrator.storage.writing import write_atomically
-from orchestrator.store import read_rows
 
 PLACE = "nodes/rows/"
 MARGIN = 300.0  # seconds that a batch may take to be there after it was named
