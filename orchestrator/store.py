@@ -100,6 +100,9 @@ class Store(Contents):
     def publish(self, path: Path) -> None:
         """Send a file of the store, or all of a folder that has changed."""
 
+    def send(self, path: Path) -> None:
+        """Send a file of the store that is written once and is not brought by `refresh`."""
+
     def bring(self, outcome: Outcome, names: Iterable[str]) -> None:
         """See that files of a node lie in its folder; one that cannot be had does not."""
 

@@ -145,6 +145,8 @@ def _verdict(error: Exception, store: str, name: str) -> str | None:
     import botocore.exceptions as errors
     from boto3.exceptions import S3UploadFailedError
 
+    if isinstance(error, S3UploadFailedError) and isinstance(error.__context__, Exception):
+        error = error.__context__  # what was wrong with a part of a large file
     if isinstance(error, errors.ClientError):
         code = _code(error)
         if code in SILENT | CONFLICT:

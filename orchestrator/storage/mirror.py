@@ -54,6 +54,11 @@ class Mirror:
             for name, sent in zip(changed, self.bucket.many(self.send, changed), strict=True):
                 known[name] = sent
 
+    def push_file(self, name: str) -> None:
+        """Send one file."""
+        with self._known(name.split("/")[0]) as known:
+            known[name] = self.send(name)
+
     def send(self, name: str) -> list[str | int]:
         """Write one object from its file."""
         path = self.root / name

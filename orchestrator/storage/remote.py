@@ -14,13 +14,12 @@ mlflow.db, mlartifacts/, calibration.json, and unsent/: nodes that were finished
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -150,7 +149,10 @@ class RemoteStore(Store):
         if path.is_dir():
             self.mirror.push(name)
         elif path.exists():
-            self.mirror.send(name)
+            self.mirror.push_file(name)
+
+    def send(self, path: Path) -> None:
+        self.mirror.send(path.relative_to(self.root).as_posix())
 
     def records_folder(self, name: str) -> Path:
         """Brought when it is first asked for."""
@@ -253,7 +255,7 @@ class RemoteStore(Store):
 
     def fail(self, failure: Failure) -> None:
         super().fail(failure)
-        self.bucket.put(f"failed/{failure.key}.json", json.dumps(asdict(failure), indent=1).encode())
+        self.mirror.push_file(f"failed/{failure.key}.json")
 
     def forget_failure(self, key: str) -> None:
         """Those that this host knows of."""

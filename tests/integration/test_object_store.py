@@ -28,7 +28,7 @@ from orchestrator.storage.leases import Driver, Leases
 from orchestrator.storage.remote import RemoteStore
 from orchestrator.store import Damaged, Outcome, Store
 from tests.integration.objectstore import BUCKET, SECRET, ObjectStore
-from tests.integration.servers import wait_for
+from tests.integration.servers import MlflowServer, wait_for
 
 REPO = Path(__file__).resolve().parents[2]
 SWEEP = """
@@ -383,3 +383,28 @@ def test_what_no_sweep_needs_is_found_and_removed_and_all_else_stays(
     assert finished(server, uri) == sorted(made.nodes)
     assert run(made, host(uri, tmp_path / "second")).executed == 0
     assert run(other, host(uri, tmp_path / "second")).executed == 2
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.mlflow
+@pytest.mark.timeout(400)
+def test_rays_workers_use_it_and_an_mlflow_keeps_its_artifacts_there(server: ObjectStore, uri: str, tmp_path: Path):
+    made, folder = planned(tmp_path), tmp_path / "mlflow"
+    folder.mkdir()
+    place = prefix(uri) + "artifacts"
+    tracking = MlflowServer(
+        folder, f"sqlite:///{folder}/db", environment=server.environment, artifacts=f"s3://{BUCKET}/{place}"
+    )
+    tracking.start()
+    try:
+        arguments = ["run", tmp_path / "mixed.yaml", "--store", uri, "--jobs", "2", "--plain"]
+        driver = start(tmp_path / "first", *arguments, "--tracking-uri", tracking.uri)
+        out, errors = driver.communicate(timeout=300)
+    finally:
+        tracking.stop()
+    assert driver.returncode == 0, out + errors
+    assert f"{len(made.nodes)} nodes executed" in out
+    assert finished(server, uri) == sorted(made.nodes)
+    kept = [name for name in server.names(place) if name.endswith("arrays.npz")]
+    assert len(kept) == sum(node.stage == "on" for node in made.nodes.values()) + 2

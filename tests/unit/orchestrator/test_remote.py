@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.storage import batches, connection
+from orchestrator.storage import bucket as bucket_module
 from orchestrator.storage.batches import Batches
 from orchestrator.storage.bucket import Bucket
 from orchestrator.storage.bucketboard import BucketBoard
@@ -71,6 +72,19 @@ def test_a_listing_has_all_of_several_pages_and_begins_where_it_is_told(server: 
     assert [entry.name for entry in bucket.entries("x/")] == [f"x/{number:04d}" for number in range(1030)]
     assert [entry.name for entry in bucket.entries("x/", after="x/1027")] == ["x/1028", "x/1029"]
     assert server.counts()["LIST"] - before == 3
+
+
+def test_a_large_file_goes_in_parts_and_comes_back(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(bucket_module, "LARGE", 1)
+    content = bytes(range(256)) * (9 << 12)  # boto3's parts have 8 MB
+    (tmp_path / "a").write_bytes(content)
+    bucket.send(tmp_path / "a", "a")
+    assert bucket.fetch("a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == content
+    assert [entry.tag.strip('"')[-2:] for entry in bucket.entries()] == ["-2"]
+    assert not bucket.fetch("c", tmp_path / "c")
+    with pytest.raises(connection.Unreachable, match="there is no such bucket"):
+        Bucket.at("s3://not-there/x").send(tmp_path / "a", "a")
 
 
 def test_only_new_batches_are_listed_and_each_is_brought_once(
@@ -154,7 +168,7 @@ def test_a_failure_is_known_elsewhere_and_forgotten_everywhere(bucket: Bucket, t
     here.fail(Failure("ab", "why", "where", {}))
     assert there.refresh().failure("ab") == Failure("ab", "why", "where", {})
     there.forget_failure("ab")
-    assert here.refresh().failure("ab") is None or [*bucket.entries("failed/")] == []
+    assert here.refresh().failure("ab") is None
 
 
 def test_a_server_that_writes_over_what_it_should_not_is_refused(
