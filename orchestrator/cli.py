@@ -96,7 +96,12 @@ def _add_machine(command: argparse.ArgumentParser) -> None:
 
 
 def _add_store(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--store", default="runs", metavar="DIR", help="what sweeps made (default ./runs)")
+    command.add_argument(
+        "--store",
+        default="runs",
+        metavar="STORE",
+        help="what sweeps made: a folder, or s3://BUCKET/PREFIX (default ./runs)",
+    )
 
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:

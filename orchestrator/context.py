@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,11 +65,7 @@ def load_input(store: Store, key: str, part: Part) -> StoredInput:
         Damaged: the node is not there, or no longer whole.
     """
     outcome = store.outcome(key)
-    if outcome is None:
-        for _, rows in store.rows():
-            outcome = next((row for row in rows if row.key == key), None)
-            if outcome is not None:
-                break
+    outcome = outcome or store.row(key)
     if outcome is None:
         folder = store.node_folder(key)
         raise Damaged(key, f"{folder / OUTCOME}: damaged" if store.holds(key) else f"{folder}: missing")
@@ -84,6 +81,7 @@ class RunContext:
         folder: Where its checkpoint lies.
         on_begin: Told when the workload first asks for something: in an array a node may wait for a slot.
         leaving: Whether the nodes of the group are to leave, which they do where they save.
+        take_up, keep: Called before a checkpoint is looked for, and after one was written.
 
     Attributes:
         began: When that was, in unix seconds.
@@ -100,6 +98,8 @@ class RunContext:
     folder: Path
     on_begin: Callable[[], None]
     leaving: Leaving
+    take_up: Callable[[], None] = lambda: None
+    keep: Callable[[], None] = lambda: None
     history: list[dict[str, float]] = field(default_factory=list)
     began: float | None = None
     resumed_at: int | None = None
@@ -169,6 +169,7 @@ class RunContext:
             checkpoint = state()
             try:
                 checkpoints.keep(self.folder, checkpoint, self.history)
+                self.keep()
             except OSError as error:  # such as a disk that is full for now: the one before is still there
                 self.trouble = f"not written: {error.strerror or error}"
             self._kept = time.monotonic()
@@ -179,6 +180,8 @@ class RunContext:
         from workloads.alone import checkpoints
 
         self.begin()
+        with suppress(OSError):
+            self.take_up()
         try:
             kept = checkpoints.kept(self.folder)
         except OSError:

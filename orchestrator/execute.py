@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import platform
-import shutil
 import socket
 import time
 import traceback
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ class Executor:
     share: float = 1.0
     asked: Callable[[], bool] = bool
     debugger: Callable[[BaseException], None] | None = None
-    _rows: list[tuple[Outcome, RunContext, float]] = field(default_factory=list)
+    _rows: list[tuple[Outcome, float]] = field(default_factory=list)
     _flushed: float = 0.0
     _printed: Printed | None = None
 
@@ -173,10 +172,10 @@ class Executor:
         outcome = self._outcome(node, context, result, seconds, array)
         if files := files_of(result, context.history, context.artifacts()):
             committed = self.store.commit_folder(outcome, files)
-            shutil.rmtree(context.folder, ignore_errors=True)
+            self.store.forget_work(node.key)
             self.publish(NodeDone(node.key, committed, time.time()))
         else:
-            self._rows.append((outcome, context, time.time()))
+            self._rows.append((outcome, time.time()))
         if self._rows and time.monotonic() - self._flushed > BATCH_SECONDS:
             self._flush()
 
@@ -212,8 +211,9 @@ class Executor:
             self.publish(NodeStarted(node.key, time.time(), _worker()))
             self._gauges.begin(node.key)
 
-        folder = self.store.work_folder(node.key)
-        return RunContext(node.seed, self.device, self.data_dir, inputs, on_log, memos, folder, on_begin, self._leaving)
+        take_up, keep = partial(self.store.take_up, node.key), partial(self.store.keep_work, node.key)
+        work = self.store.work_folder(node.key), on_begin, self._leaving, take_up, keep
+        return RunContext(node.seed, self.device, self.data_dir, inputs, on_log, memos, *work)
 
     def _outcome(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> Outcome:
         cost = note_of(node, self._clock.cores * seconds)
@@ -247,8 +247,8 @@ class Executor:
 
     def _flush(self) -> None:
         self.store.commit_rows([outcome for outcome, *_ in self._rows])
-        for outcome, context, finished in self._rows:
-            shutil.rmtree(context.folder, ignore_errors=True)
+        for outcome, finished in self._rows:
+            self.store.forget_work(outcome.key)
             self.publish(NodeDone(outcome.key, outcome, finished))
         self._rows.clear()
         self._flushed = time.monotonic()

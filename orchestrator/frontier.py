@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ from orchestrator.planning.needs import heights, needed
 from orchestrator.planning.node import Node
 from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
 from orchestrator.running.grouping import Arrays, Group, Grouping
-from orchestrator.storage.index import arrived, batches, known
+from orchestrator.storage.index import arrived, known
 from orchestrator.storage.leases import Leases
 from orchestrator.store import Failure, Outcome
 
@@ -55,7 +55,7 @@ class Frontier:
     executed: int = 0
 
     def __post_init__(self) -> None:
-        self._batches = batches(self.leases.store)
+        self._batches = self.leases.store.batches()
         self._arrived: dict[str, Outcome] = {}
         # What came in since the caller looked.
         self.done.update(known(self.leases.store, self.plan.nodes.keys() - self.done.keys()))
@@ -226,24 +226,23 @@ class Frontier:
         heapq.heappush(self._heap, (-self._heights[key], -uses, self._order[key], key))
 
     def _lease(self, keys: Iterable[str]) -> tuple[Node, ...]:
-        leased = []
-        for key in keys:
-            self._ready.discard(key)
-            if self.leases.claim(key):
-                self._running.add(key)
-                leased.append(key)
-            else:
-                self._elsewhere.add(key)
+        chosen = [*keys]
+        leased = self.leases.claim_all(chosen)
+        self._ready.difference_update(chosen)
+        self._running.update(leased)
+        self._elsewhere.update(set(chosen).difference(leased))
         self._take(leased)  # another driver may have finished and given back a node since we read the store
         return tuple(self.plan.nodes[key] for key in leased if key in self._running)
 
-    def _take(self, keys: Iterable[str]) -> None:
+    def _take(self, keys: Collection[str]) -> None:
         """Count as finished what another driver has put into the store."""
         store = self.leases.store
         rows = arrived(store, self._batches)
         self._arrived.update({key: rows[key] for key in rows if key in self._open})
+        found = {key: self._arrived.pop(key) for key in keys if key in self._arrived}
+        found |= store.outcomes(key for key in keys if key not in found)
         for key in keys:
-            if outcome := self._arrived.pop(key, None) or store.outcome(key):
+            if outcome := found.get(key):
                 self._finish(key, outcome)
                 self.tell(NodeDone(key, outcome, time.time()))
                 self._grow(key)

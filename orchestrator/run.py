@@ -158,8 +158,8 @@ def compute_trial(
 
 def _set_aside_unreadable(plan: Plan, store: Store, done: Mapping[str, Outcome]) -> Damages:
     """Move nodes out of the way that are there but cannot be read; why, by key."""
-    found = [key for key in plan.nodes if key not in done and store.holds(key)]
-    return {key: f"{store.node_folder(key) / OUTCOME}: damaged" for key in found if store.set_aside(key)}
+    found = store.committed(plan.nodes.keys() - done.keys())
+    return {key: f"{store.node_folder(key) / OUTCOME}: damaged" for key in sorted(found) if store.set_aside(key)}
 
 
 def pack_plan(plan: Plan, done: Mapping[str, Outcome], resources: Resources) -> Packing:
@@ -198,6 +198,7 @@ def write_records(plan: Plan, store: Store, done: dict[str, Outcome]) -> tuple[C
     record.write(folder, rows, plan.spec)
     histories, damaged = _histories(plan, store, done)
     record.write_curves(folder, record.curves(adaptive.wanted(plan, done, failures), histories), plan.spec)
+    store.publish(folder)
     errors = Counter(error for error in rows.column("error").to_pylist() if error is not None)
     return Counter(rows.column("status").to_pylist()), errors, damaged
 
@@ -217,7 +218,7 @@ def _histories(plan: Plan, store: Store, done: Mapping[str, Outcome]) -> tuple[d
 
 
 def _failures(plan: Plan, store: Store, done: dict[str, Outcome]) -> dict[str, Failure]:
-    if not (store.root / "failed").is_dir():
+    if not (store.refresh("failed").root / "failed").is_dir():
         return {}
     return {key: failure for key in plan.nodes if key not in done and (failure := store.failure(key)) is not None}
 
@@ -241,3 +242,4 @@ def save_spec(plan: Plan, store: Store) -> None:
         "stages": stages,
     }
     write_atomically(folder / "plan.json", json.dumps(saved, indent=1, sort_keys=True))
+    store.publish(folder)

@@ -189,7 +189,7 @@ def schedule(
         EngineLost: Ray has died.
     """
     payload = {
-        "store": str(store.root),
+        "store": store.uri,
         "data": str(data_dir.absolute()),
         "device": resources.device,
         "share": packing.gpus_per_worker or 1.0,

@@ -17,28 +17,26 @@ Every file is written under a temporary name in the same folder, synced, then re
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.errors import StoreError
-from orchestrator.storage.outcome import Failure, Outcome, Scalar, from_json, to_json
+from orchestrator.storage.board import Board, FolderBoard
+from orchestrator.storage.contents import ARRAYS, Contents, Damaged
+from orchestrator.storage.inventory import FolderInventory, Inventory
+from orchestrator.storage.marker import check_format, marker, refuse_unseen
+from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, Scalar, from_json, read_rows, to_json
 from orchestrator.storage.writing import sync_and_hash, sync_folder, write_atomically, writing
 
-if TYPE_CHECKING:
-    import numpy
-    import pyarrow
-
 __all__ = [
-    "FORMAT",
+    "ARRAYS",
     "OUTCOME",
     "Damaged",
     "Failure",
@@ -49,42 +47,79 @@ __all__ = [
     "to_json",
     "write_atomically",
 ]
-OUTCOME = "outcome.json"
-ARRAYS = "arrays.npz"
-FORMAT = 1
-
-
-class Damaged(StoreError):
-    """A finished node is not, or no longer, what was written: it is to be computed again.
-
-    Attributes:
-        key: The node.
-    """
-
-    def __init__(self, key: str, message: str) -> None:
-        self.key = key
-        super().__init__(message)
+FEW = 256  # so many nodes are looked for one by one; more by listing the folders that they would be in
 
 
 @dataclass(frozen=True)
-class Store:
-    """The paths and the reading and writing of nodes; safe for many processes at once."""
+class Store(Contents):
+    """The paths and the reading and writing of nodes; safe for many processes at once.
 
-    root: Path
+    What is empty here has a meaning where the store is elsewhere and its folder on this host a mirror (remote.py).
+    """
 
-    @classmethod
-    def at(cls, uri: str | Path) -> Store:
-        """The store at a local folder; touches nothing.
+    @staticmethod
+    def at(uri: str | Path) -> Store:
+        """The store at a local folder, or in an object store; touches nothing but the mark of a local one.
 
         Raises:
-            StoreError: `uri` is no local folder, or holds a store of another format.
+            StoreError: `uri` is neither, or holds a store of another format.
         """
         text = str(uri)
         if "://" in text and not text.startswith("file://"):
-            raise StoreError(f"--store {text}: object stores are not supported yet; allowed: a local folder")
-        store = cls(Path(text.removeprefix("file://")).expanduser().absolute())
-        _check_format(store.root)
+            from orchestrator.storage.remote import RemoteStore
+
+            return RemoteStore.of(text)
+        store = Store(Path(text.removeprefix("file://")).expanduser().absolute())
+        check_format(store.root)
         return store
+
+    @property
+    def uri(self) -> str:
+        """What `--store` names it by."""
+        return str(self.root)
+
+    @property
+    def board(self) -> Board:
+        return FolderBoard(self.root / "work")
+
+    def inventory(self) -> Inventory:
+        return FolderInventory(self.root)
+
+    def refresh(self, *folders: str) -> Store:
+        """Bring what has changed of these folders, by default of all that commands read; returns the store."""
+        return self
+
+    def join(self) -> Store:
+        """Be used by a worker of a run, whose driver has made the store; returns the store.
+
+        Raises:
+            NotWritable: this machine does not see it.
+        """
+        refuse_unseen(self.root)
+        return self
+
+    def fetch(self, path: Path) -> Path:
+        """Bring one file of the store, if it has it; returns the path."""
+        return path
+
+    def publish(self, path: Path) -> None:
+        """Send a file of the store, or all of a folder that has changed."""
+
+    def send(self, path: Path) -> None:
+        """Send a file of the store that is written once and is not brought by `refresh`."""
+
+    def bring(self, outcome: Outcome, names: Iterable[str]) -> None:
+        """See that files of a node lie in its folder; one that cannot be had does not."""
+
+    def take_up(self, key: str) -> None:
+        """Bring what was kept of a node that another host has begun."""
+
+    def keep_work(self, key: str) -> None:
+        """Send what is kept of a node that is under way."""
+
+    def forget_work(self, key: str) -> None:
+        """Remove what was kept of a node that is finished now."""
+        shutil.rmtree(self.work_folder(key), ignore_errors=True)
 
     def prepare(self) -> Store:
         """Make the folder where it is missing.
@@ -92,16 +127,13 @@ class Store:
         Raises:
             StoreError: the folder cannot be written.
         """
-        marker = self.root / "store.json"
+        mark = self.root / "store.json"
         try:
-            if not marker.exists():
-                write_atomically(marker, json.dumps({"format": FORMAT}))
+            if not mark.exists():
+                write_atomically(mark, marker())
         except OSError as error:
             raise StoreError(f"--store {self.root}: {error.strerror or error}") from error
         return self
-
-    def node_folder(self, key: str) -> Path:
-        return self.root / "nodes" / key[:2] / key
 
     def work_folder(self, key: str) -> Path:
         return self.root / "work" / key
@@ -188,11 +220,15 @@ class Store:
         except OSError:
             return False
 
+    def new_batch(self) -> str:
+        """A name for a batch file that no other has."""
+        return f"{uuid.uuid4().hex}.jsonl"
+
     def commit_rows(self, outcomes: Sequence[Outcome]) -> None:
         """Write outcomes without files, all or none."""
         if outcomes:
             text = "".join(to_json(outcome) + "\n" for outcome in outcomes)
-            write_atomically(self.rows_folder / f"{uuid.uuid4().hex}.jsonl", text)
+            write_atomically(self.rows_folder / self.new_batch(), text)
 
     def outcome(self, key: str) -> Outcome | None:
         """The outcome of a node with files, None where there is none or it is damaged; `rows` reads those without."""
@@ -205,13 +241,47 @@ class Store:
         """Whether a node with files was committed, without reading it."""
         return (self.node_folder(key) / OUTCOME).exists()
 
+    def outcomes(self, keys: Iterable[str]) -> dict[str, Outcome]:
+        """The outcomes of those of `keys` that are nodes with files."""
+        return {key: outcome for key in keys if (outcome := self.outcome(key)) is not None}
+
+    def row(self, key: str) -> Outcome | None:
+        """The outcome of a node without files."""
+        return next((item for _, items in self.rows() for item in items if item.key == key), None)
+
+    def committed(self, wanted: Collection[str]) -> set[str]:
+        """Those of `wanted` that are committed with files."""
+        if len(wanted) <= FEW:
+            return {key for key in wanted if self.holds(key)}
+        listed: set[str] = set()
+        for prefix in {key[:2] for key in wanted}:
+            with suppress(OSError):
+                listed.update(os.listdir(self.root / "nodes" / prefix))
+        nodes = os.fspath(self.root / "nodes")
+        return {key for key in listed.intersection(wanted) if os.path.exists(f"{nodes}/{key[:2]}/{key}/{OUTCOME}")}
+
+    def folders(self) -> set[str]:
+        """The keys of all nodes that may be committed with files."""
+        listed = (os.listdir(folder) for folder in (self.root / "nodes").glob("[0-9a-f][0-9a-f]"))
+        return {name for names in listed for name in names if not name.startswith(".")}
+
+    def batches(self) -> set[str]:
+        """The names of the batch files that there are now."""
+        with suppress(FileNotFoundError):
+            return {name for name in os.listdir(self.rows_folder) if name.endswith(".jsonl")}
+        return set()
+
     def rows(self, but: frozenset[str] = frozenset()) -> Iterator[tuple[str, list[Outcome]]]:
         """The outcomes of every batch file whose name is not in `but`, by file name."""
         if not self.rows_folder.is_dir():
             return
         for path in sorted(self.rows_folder.glob("*.jsonl")):
             if path.name not in but:
-                yield path.name, _read_rows(path)
+                yield path.name, read_rows(path)
+
+    def files(self, key: str) -> list[str]:
+        """Where what the store has of a node with files lies."""
+        return [str(path) for path in sorted(self.node_folder(key).rglob("*")) if path.is_file()]
 
     def fail(self, failure: Failure) -> None:
         write_atomically(self.root / "failed" / f"{failure.key}.json", json.dumps(asdict(failure), indent=1))
@@ -224,75 +294,3 @@ class Store:
 
     def forget_failure(self, key: str) -> None:
         (self.root / "failed" / f"{key}.json").unlink(missing_ok=True)
-
-    def history(self, outcome: Outcome) -> pyarrow.Table | None:
-        """What a node logged, one row per step; None if it logged nothing.
-
-        Raises:
-            Damaged: the file is not what was written.
-        """
-        import pyarrow
-        import pyarrow.parquet
-
-        if "history.parquet" not in outcome.files:
-            return None
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(self._content(outcome, "history.parquet")))
-
-    def weights(self, outcome: Outcome, name: str = "weights.safetensors") -> dict[str, Any]:
-        """The tensors of one file of a node.
-
-        Raises:
-            Damaged: the file is not what was written.
-        """
-        import safetensors.torch
-
-        return safetensors.torch.load(self._content(outcome, name))
-
-    def arrays(self, outcome: Outcome) -> dict[str, numpy.ndarray]:
-        """The arrays of a node by name; {} if it has none.
-
-        Raises:
-            Damaged: the file is not what was written.
-        """
-        import numpy
-
-        if ARRAYS not in outcome.files:
-            return {}
-        with numpy.load(io.BytesIO(self._content(outcome, ARRAYS)), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-
-    def _content(self, outcome: Outcome, name: str) -> bytes:
-        path = self.node_folder(outcome.key) / name
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise Damaged(outcome.key, f"{path}: missing") from None
-        except OSError as error:
-            raise Damaged(outcome.key, f"{path}: {error.strerror or error}") from error
-        if hashlib.sha256(content).hexdigest() != outcome.files.get(name):
-            raise Damaged(outcome.key, f"{path}: damaged (its checksum differs)")
-        return content
-
-
-@lru_cache(maxsize=10_000)
-def _read_rows(path: Path) -> list[Outcome]:
-    """The outcomes of a batch file, but for damaged lines; a file never changes, so each process reads it once."""
-    found = []
-    content = b""
-    with suppress(FileNotFoundError):  # `sweep gc` may have removed it
-        content = path.read_bytes()
-    for line in content.splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):  # its node is computed again
-            found.append(from_json(line.decode()))
-    return found
-
-
-def _check_format(root: Path) -> None:
-    try:
-        found = json.loads((root / "store.json").read_text()).get("format")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, AttributeError) as error:
-        raise StoreError(f"{root / 'store.json'}: not a store's marker ({error})") from error
-    if found != FORMAT:
-        raise StoreError(f"{root}: written in store format {found}; this version reads {FORMAT}")

@@ -84,7 +84,7 @@ class Tracker:
         self._writer: subprocess.Popen[bytes] | None = None
         now = time.time()
         parent = f"sweep-run-{milliseconds(now)}-{os.getpid()}"
-        describe = Descriptions(plan, provenance_tags(store.root), data_dir, parent)
+        describe = Descriptions(plan, provenance_tags(store.uri), data_dir, parent)
         self._runs = Runs(describe, store, done, recorded, now)
         self._notes = Notes(store.sweep_folder(self._name) / RUNS, parent)
         if self._runs.complete:

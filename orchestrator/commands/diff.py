@@ -17,7 +17,7 @@ from orchestrator.store import Store
 
 def diff_command(request: Namespace) -> int:
     """`sweep diff`: trials, fields and nodes; with one argument also what a run of it would compute, and why."""
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     first = _side(request.first, store, request)
     if request.second is not None:
         told = difference(first, _side(request.second, store, request))
@@ -29,7 +29,7 @@ def diff_command(request: Namespace) -> int:
             told = difference(saved, first)
         else:
             saved = None
-            told = difference(Side(f"no sweep {name} in {store.root}", replace(first.plan, trials=(), nodes={})), first)
+            told = difference(Side(f"no sweep {name} in {store.uri}", replace(first.plan, trials=(), nodes={})), first)
         told["new"] = new_nodes(saved.plan if saved else None, first, held)
     print(json.dumps(told, indent=1) if request.json else difference_text(told))
     return 0
@@ -50,4 +50,4 @@ def _side(text: str, store: Store, request: Namespace) -> Side:
     if path.suffix in (".yaml", ".yml"):
         raise NotFound(f"{text}: no such file")
     names = sweep_names(store)
-    raise NotFound(f"{text}: neither a sweep file nor a sweep of {store.root}; sweeps: {allowed(text, names)}")
+    raise NotFound(f"{text}: neither a sweep file nor a sweep of {store.uri}; sweeps: {allowed(text, names)}")

@@ -13,7 +13,7 @@ def export_command(request: Namespace) -> int:
     from orchestrator.running.exporting import export
 
     plans = [planned(path, request) for path in request.specs]
-    print(export(plans, Store.at(request.store), request.folder, data_dir(request)))
+    print(export(plans, Store.at(request.store).refresh(), request.folder, data_dir(request)))
     return 0
 
 
@@ -21,5 +21,5 @@ def import_command(request: Namespace) -> int:
     """`sweep import`: what that machine computed, into the store."""
     from orchestrator.running.importing import import_results
 
-    print(import_results(request.folders, Store.at(request.store)))
+    print(import_results(request.folders, Store.at(request.store).refresh()))
     return 0

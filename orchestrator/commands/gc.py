@@ -16,10 +16,10 @@ from orchestrator.store import Store
 
 def gc_command(request: Namespace) -> int:
     """`sweep gc`: without --yes it asks on a terminal, and elsewhere removes nothing."""
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     found = _search(store, request)
     if request.json:
-        print(json.dumps(_as_json(found, request.yes), indent=1))
+        print(json.dumps(_as_json(store, found, request.yes), indent=1))
     else:
         print(_text(store, found))
     if found.counts and (request.yes or _asked(request)):
@@ -40,7 +40,7 @@ def _search(store: Store, request: Namespace) -> Garbage:
         name, error = next(iter(lost.items()))
         raise StoreError(
             f"sweep {name} cannot be planned, so nobody knows what it needs; nothing is removed. {error}\n"
-            f"Mend that, or forget the sweep: remove {store.sweep_folder(name)}"
+            f"Mend that, or forget the sweep: remove {store.uri}/sweeps/{name}"
         )
     for plan in plans.values():
         refuse_unknown(plan, plan.nodes, data_dir(request))
@@ -54,9 +54,9 @@ def _asked(request: Namespace) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _as_json(found: Garbage, removed: bool) -> dict[str, object]:
+def _as_json(store: Store, found: Garbage, removed: bool) -> dict[str, object]:
     counts = {what: {"count": count, "bytes": size} for what, (count, size) in found.counts.items()}
-    paths = [str(item.path) for item in found.waste]
+    paths = [f"{store.uri}/{item.name}" for item in found.waste]
     return {"found": counts, "paths": paths, "drivers": len(found.drivers), "removed": removed and bool(found.counts)}
 
 
@@ -73,7 +73,7 @@ PLURALS = {
 
 
 def _text(store: Store, found: Garbage) -> str:
-    lines = [f"{store.root}: no sweep of it needs"] if found.counts else [f"{store.root}: its sweeps need all of it"]
+    lines = [f"{store.uri}: no sweep of it needs"] if found.counts else [f"{store.uri}: its sweeps need all of it"]
     for what, (count, size) in found.counts.items():
         lines.append(f"  {count:>7} {PLURALS[what]:<26} {bytes_text(size):>9}")
     if len(found.counts) > 1:

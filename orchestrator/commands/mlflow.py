@@ -12,7 +12,7 @@ def ui_command(request: Namespace) -> int:
     """`sweep ui`: serves the store's MLflow until interrupted."""
     from orchestrator.to_mlflow.server import ui as serve
 
-    return serve(Store.at(request.store), request.port)
+    return serve(Store.at(request.store).refresh(), request.port)
 
 
 def sync_command(request: Namespace) -> int:
@@ -20,7 +20,7 @@ def sync_command(request: Namespace) -> int:
     from orchestrator.tracking import rebuild
     from orchestrator.tracking import sync as send
 
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     if request.rebuild:
         return rebuild(store, request.tracking_uri, data_dir(request))
     return send(store, request.tracking_uri)

@@ -14,7 +14,7 @@ from orchestrator.store import Store
 
 def plan_command(request: Namespace) -> int:
     """`sweep plan`: what a run would do."""
-    store, resources = Store.at(request.store), resources_of(request)
+    store, resources = Store.at(request.store).refresh(), resources_of(request)
     plans = [planned(path, request) for path in request.specs]
     shown = []
     for plan in plans:

@@ -31,6 +31,7 @@ def figures_command(request: Namespace) -> int:
         for figure in [request.figure] if request.figure else known:
             content = render(chart(known[figure], dossier.source), request.format)
             _write(folder / f"{figure}.{request.format}", content)
+        store.publish(dossier.folder)
     return 0
 
 
@@ -52,8 +53,9 @@ def report_command(request: Namespace) -> int:
         pages = _places(request, dossiers)
         for dossier, path in zip(dossiers, pages, strict=True):
             _write(path, report(dossier))
+            dossier.store.publish(dossier.folder)
         if len(dossiers) > 1:
-            index = (request.output or Path(request.store) / "report") / "index.html"
+            index = (request.output or dossiers[0].store.root / "report") / "index.html"
             links = [Path(os.path.relpath(path, index.parent)).as_posix() for path in pages]
             _write(index, overview(list(zip(dossiers, links, strict=True))))
     return 0

@@ -54,7 +54,7 @@ def saved_spec(store: Store, name: str) -> SweepSpec:
     """
     folder = store.sweep_folder(name)
     if name not in sweep_names(store):
-        raise NotFound(f"{store.root} holds no sweep {name!r}; {allowed(name, sweep_names(store))}")
+        raise NotFound(f"{store.uri} holds no sweep {name!r}; {allowed(name, sweep_names(store))}")
     saved = json.loads((folder / "plan.json").read_text())
     return read(folder / "spec.yaml", saved["scale"], saved["set"])
 

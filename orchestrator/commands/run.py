@@ -34,7 +34,7 @@ def run_command(request: Namespace) -> int:
     if request.inline and (request.address or request.jobs):
         raise SweepError("--inline runs everything in this process: it goes with neither --address nor --jobs")
     plans = [planned(path, request) for path in request.specs]
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     if request.only is not None:
         return _run_only(plans, store, request)
     refuse_unreachable(request.address)
@@ -94,6 +94,7 @@ def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecas
         progress.tally.expected = coming.left
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
+    store.publish(log)
     if mode != "json":
         print(closing(plan, store, summary, progress.tally, time.time(), request.tracking_uri))
     return 0 if summary.complete else 1

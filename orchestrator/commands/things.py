@@ -13,7 +13,7 @@ def list_command(request: Namespace) -> int:
     """`sweep list`: what there is to use in a sweep."""
     from orchestrator.findings.catalogue import catalogue
 
-    found = catalogue(Store.at(request.store))
+    found = catalogue(Store.at(request.store).refresh())
     for kind, things in found.items():
         if request.kind in (None, kind):
             print(f"{kind}:" if request.kind is None else "", end="\n" if request.kind is None else "")

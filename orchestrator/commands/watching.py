@@ -62,11 +62,11 @@ def status_command(request: Namespace) -> int:
         from orchestrator.commands.submit import job_status
 
         return job_status(request)
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     leases = Leases(store)  # one for all looks: whether a driver elsewhere lives shows only with time
     names = [request.name] if request.name else sweep_names(store)
     if not names:
-        print(f"no sweeps in {store.root}")
+        print(f"no sweeps in {store.uri}")
     plans = dict(_plans(store, names, request))
     told: dict[str, str] = {}
     while True:
@@ -78,6 +78,7 @@ def status_command(request: Namespace) -> int:
         if not request.follow or not any(state.drivers for state in states):
             return 0
         time.sleep(FOLLOW_SECONDS)
+        store.refresh()
 
 
 def _plans(store: Store, names: Iterable[str], request: Namespace) -> Iterator[tuple[str, Plan]]:
@@ -99,7 +100,7 @@ def _state(store: Store, leases: Leases, plan: Plan) -> State:
     total, done = (sum(stage[count] for stage in described["stages"].values()) for count in ("nodes", "done"))
     broken = sorted(plan.nodes.keys() & {path.stem for path in (store.root / "failed").glob("*.json")} - {*held})
     errors = {f"{plan.nodes[key].label} {key[:10]}": _error(store, key) for key in broken}
-    leased = {path.name for path in (store.root / "work" / "leases").glob("[0-9a-f]*")} & plan.nodes.keys()
+    leased = leases.leased() & plan.nodes.keys()
     running = sum(leases.holder(key) is not None for key in leased - {*held})
     drivers = tuple(sorted(_driver_text(leases, driver) for driver in leases.drivers() if driver.sweep == name))
     return State(name, described["trials"], described["trials_done"], total, done, running, errors, drivers)
@@ -121,9 +122,9 @@ def stop_command(request: Namespace) -> int:
         from orchestrator.commands.submit import job_stop
 
         return job_stop(request)
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     if request.name not in sweep_names(store):
-        raise NotFound(f"{store.root} holds no sweep {request.name!r}; {allowed(request.name, sweep_names(store))}")
+        raise NotFound(f"{store.uri} holds no sweep {request.name!r}; {allowed(request.name, sweep_names(store))}")
     leases = Leases(store)
     left = {driver.name: driver for driver in leases.drivers() if driver.sweep == request.name}
     if not left:
@@ -149,10 +150,10 @@ def logs_command(request: Namespace) -> int:
         from orchestrator.commands.submit import job_logs
 
         return job_logs(request)
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     spec = saved_spec(store, request.name)
     if request.trial is None:
-        path = store.sweep_folder(request.name) / "run.log"
+        path = store.fetch(store.sweep_folder(request.name) / "run.log")
         print(f"{path}:")
         sys.stdout.write(path.read_text(errors="replace") if path.exists() else "")
         return 0
@@ -165,7 +166,7 @@ def logs_command(request: Namespace) -> int:
         status = outcome.status if outcome else "failed" if failure else "not finished"
         place = outcome.meta.get("host", "") if outcome else failure.meta.get("host", "") if failure else ""
         print(f"\n{plan.nodes[key].label} {key}: {status}" + (f" on {place}" if place else ""))
-        if (log := node_log(store, key)).exists():
+        if (log := store.fetch(node_log(store, key))).exists():
             sys.stdout.write(log.read_text(errors="replace"))
         if failure and not outcome:
             sys.stdout.write(failure.traceback)

@@ -12,7 +12,7 @@ from orchestrator.store import Store
 
 def why_command(request: Namespace) -> int:
     """`sweep why`: what a node is, who needs it, why it will or will not run again."""
-    store = Store.at(request.store)
+    store = Store.at(request.store).refresh()
     plans, lost = saved_plans(store, data_dir(request))
     known = Known(store, plans, data_dir(request))
     told = explain(known, known.find(request.key))

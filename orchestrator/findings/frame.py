@@ -31,5 +31,5 @@ def results(name: str, store: str | Path = "runs") -> pandas.DataFrame:
     with opened(name, store) as (found, sweep):
         if not (found.records_folder(sweep) / "trials.parquet").is_file():
             names = sorted(path.parent.name for path in (found.root / "records").glob("*/trials.parquet"))
-            raise NotFound(f"{found.root} holds no records of a sweep {name!r}; {allowed(name, names)}")
+            raise NotFound(f"{found.uri} holds no records of a sweep {name!r}; {allowed(name, names)}")
         return record.read(found.records_folder(sweep)).to_pandas()

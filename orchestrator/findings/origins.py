@@ -218,9 +218,8 @@ def _where(store: Store, key: str) -> str:
 
 def _files(store: Store, key: str) -> list[str]:
     """What the store has of a node: its files, its logs among them; else why it failed."""
-    folder = store.node_folder(key)
-    if folder.is_dir():
-        return [str(path) for path in sorted(folder.rglob("*")) if path.is_file()]
+    if found := store.files(key):
+        return found
     failed = store.root / "failed" / f"{key}.json"
     return [str(failed)] if failed.is_file() else []
 

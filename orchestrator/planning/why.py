@@ -65,13 +65,13 @@ class Known:
         if found:
             more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
             named = ", ".join(f"{key[: max(SHORT, len(prefix) + 2)]} ({self.label(key)})" for key in found[:SHOWN])
-            raise NotFound(f"{prefix}: {len(found)} nodes of {self.store.root} begin so: {named}{more}; say more of it")
+            raise NotFound(f"{prefix}: {len(found)} nodes of {self.store.uri} begin so: {named}{more}; say more of it")
         if not everything:
-            raise NotFound(f"{prefix}: {self.store.root} holds no nodes, and no sweep that needs any")
+            raise NotFound(f"{prefix}: {self.store.uri} holds no nodes, and no sweep that needs any")
         near = max(sorted(everything), key=lambda key: _common(key, prefix.lower()))
         what = "" if re.fullmatch("[0-9a-f]+", prefix.lower()) else " (keys are made of 0-9 and a-f)"
         raise NotFound(
-            f"{prefix}: no node of {self.store.root} begins so{what}; did you mean {near[:SHORT]} ({self.label(near)})?"
+            f"{prefix}: no node of {self.store.uri} begins so{what}; did you mean {near[:SHORT]} ({self.label(near)})?"
         )
 
     def label(self, key: str) -> str:

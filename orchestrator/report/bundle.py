@@ -61,7 +61,7 @@ def opened(name: str, store: str | Path) -> Iterator[tuple[Store, str]]:
         StoreError: it is damaged, or no bundle.
     """
     if not is_bundle(name):
-        yield Store.at(store), name
+        yield Store.at(store).refresh(), name
         return
     path = Path(name)
     if not path.is_file():

@@ -57,6 +57,8 @@ def _nodes(dossier: Dossier) -> Iterator[tuple[str, bytes]]:
     keys = {key for stage in stages for key in dossier.source.column(f"{NODE}{stage}") if key in dossier.outcomes}
     for key in sorted(keys):
         folder = dossier.store.node_folder(key)
+        if (outcome := dossier.outcomes[key]).folder:
+            dossier.store.bring(outcome, {ARRAYS} & outcome.files.keys())
         for file in (OUTCOME, ARRAYS):
             if (folder / file).is_file():
                 yield f"nodes/{key[:2]}/{key}/{file}", (folder / file).read_bytes()

@@ -53,4 +53,5 @@ def _write(dossier: Dossier) -> str:
             else:
                 write_atomically(dossier.folder / "figures" / f"{name}.{FORMAT}", drawn)
     write_atomically(dossier.folder / "report" / "index.html", report(dossier))
+    dossier.store.publish(dossier.folder)
     return "".join(wrong)

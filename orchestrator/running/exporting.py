@@ -154,6 +154,8 @@ def _write(package: Package, store: Store, folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         for item in package.finished:
+            if item.files and (outcome := store.outcome(item.key)):
+                store.bring(outcome, item.files)
             for name, digest in item.files.items():
                 (temporary / "inputs" / item.key).mkdir(parents=True, exist_ok=True)
                 (temporary / "inputs" / item.key / name).write_bytes(

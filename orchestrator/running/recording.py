@@ -64,3 +64,5 @@ def write_partial(plan: Plan, store: Store, done: dict[str, Outcome], failures: 
             if (table := store.history(done[key])) is not None:
                 histories[key] = table
     record.write_curves(folder, record.curves(adaptive.wanted(plan, done, failures), histories), plan.spec)
+    store.publish(folder)
+    store.publish(store.sweep_folder(plan.spec.record_name))  # its log

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 import time
@@ -21,23 +20,8 @@ from orchestrator.running.stopping import Interrupted
 from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Store
 
-SEEN_SECONDS = 30.0  # a shared folder shows a new file after a while
 STEP_SECONDS = 1.0  # how long a step waits before it reports what was logged so far
 LEAVE_SECONDS = 8.0  # how long a worker that was told to end stays for what it has under way
-
-
-def refuse_unseen(store: Store) -> None:
-    """A worker on a machine that has another folder there, or none, would write where nobody looks.
-
-    Raises:
-        NotWritable: the driver has made the store, and this machine does not see it.
-    """
-    until = time.monotonic() + SEEN_SECONDS
-    while not (store.root / "store.json").exists():
-        if time.monotonic() > until:
-            what = f"--store {store.root}: {socket.gethostname()} does not see it"
-            raise NotWritable(f"{what}: share one folder with all machines, under one path")
-        time.sleep(0.5)
 
 
 class Worker:
@@ -69,8 +53,7 @@ class Worker:
 
     def _execute(self, job: Mapping[str, Any]) -> None:
         try:
-            store = Store(Path(job["store"]))
-            refuse_unseen(store)
+            store = Store.at(job["store"]).join()
             executor = Executor(
                 store,
                 Path(job["data"]),

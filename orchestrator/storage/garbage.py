@@ -11,24 +11,19 @@ whole at any moment.
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import time
-import uuid
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 from orchestrator.storage import index
+from orchestrator.storage.inventory import Inventory
 from orchestrator.storage.leases import BEAT, Driver, Leases
-from orchestrator.store import Store, write_atomically
+from orchestrator.store import Store
 
 RECENT = 3600.0  # seconds; what is younger is left alone while a driver runs
 KEY = re.compile(r"[0-9a-f]{40}")
-HALF_WRITTEN = re.compile(r"\.([0-9a-f]{40})-[0-9a-f]{8}")
 ASIDE = re.compile(r"([0-9a-f]{40})-[0-9a-f]{8}")
 
 
@@ -38,11 +33,11 @@ class Waste:
 
     Attributes:
         what: node, failure, log, checkpoint, damaged, half-written, records.
-        path: A file or a folder.
+        name: Of a file or a folder, below the store's root.
     """
 
     what: str
-    path: Path
+    name: str
     bytes: int
 
 
@@ -55,7 +50,7 @@ class Batch:
         removed: How many do not, and their bytes.
     """
 
-    path: Path
+    name: str
     kept: tuple[str, ...]
     removed: int
     bytes: int
@@ -90,64 +85,74 @@ class _Search:
     store: Store
     needed: Collection[str]
     names: Collection[str]
+    leases: Leases
     drivers: Sequence[Driver]
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        return self.store.inventory()
+
+    @cached_property
+    def leased(self) -> set[str]:
+        return self.leases.leased()
 
     @cached_property
     def recent(self) -> float:
         """Since when things are recent: for an hour, or since the first of the drivers began."""
-        identities = (self.store.root / "work" / "drivers" / f"{driver.name}.json" for driver in self.drivers)
-        return min([time.time() - RECENT, *(path.stat().st_mtime for path in identities if path.exists())])
+        ages = [age for driver in self.drivers if (age := self.leases.began(driver)) is not None]
+        return self.inventory.now() - max([RECENT, *ages])
 
     def waste(self) -> Iterator[Waste]:
-        root = self.store.root
-        yield from self._nodes(root / "nodes")
-        for path in _entries(root / "failed", "*.json"):
-            yield from self._unneeded("failure", path, path.stem)
-        for path in _entries(root / "logs", "[0-9a-f][0-9a-f]/*.log"):
-            yield from self._unneeded("log", path, path.stem)
-        for path in _entries(root / "work", "*"):
-            if KEY.fullmatch(path.name):  # of a finished node, a checkpoint that its worker could not remove
-                yield from self._unneeded("checkpoint", path, "" if self.store.holds(path.name) else path.name)
-        for path in _entries(root / "damaged", "*"):
-            if ASIDE.fullmatch(path.name):
-                yield from self._unneeded("damaged", path, "")
-        for path in _entries(root / "records", "*"):
-            if path.name not in self.names and (path / "trials.parquet").is_file():
-                yield from self._unneeded("records", path, "")
+        entries = self.inventory.entries
+        yield from self._nodes()
+        for name in entries("failed", "*.json"):
+            yield from self._unneeded("failure", name, _stem(name))
+        for name in entries("logs", "[0-9a-f][0-9a-f]/*.log"):
+            yield from self._unneeded("log", name, _stem(name))
+        for name in entries("work", "*"):
+            if KEY.fullmatch(key := _stem(name)):  # of a finished node, a checkpoint that its worker could not remove
+                yield from self._unneeded("checkpoint", name, "" if self.store.holds(key) else key)
+        for name in entries("damaged", "*"):
+            if ASIDE.fullmatch(_stem(name)):
+                yield from self._unneeded("damaged", name, "")
+        for name in entries("records", "*"):
+            if _stem(name) not in self.names and self.inventory.holds(f"{name}/trials.parquet"):
+                yield from self._unneeded("records", name, "")
 
-    def _nodes(self, folder: Path) -> Iterator[Waste]:
-        for path in _entries(folder, "[0-9a-f][0-9a-f]/*"):
-            if KEY.fullmatch(path.name):
-                yield from self._unneeded("node", path, path.name)
-            elif HALF_WRITTEN.fullmatch(path.name) and self._is_old(path):
-                yield Waste("half-written", path, _size(path))
+    def _nodes(self) -> Iterator[Waste]:
+        for name in self.inventory.entries("nodes", "[0-9a-f][0-9a-f]/*"):
+            key = _stem(name)
+            if self.inventory.is_partial(name):
+                yield from [Waste("half-written", name, self.inventory.size(name))] if self._is_old(name) else []
+            elif KEY.fullmatch(key):
+                yield from self._unneeded("node", name, key)
 
     def batches(self) -> Iterator[Batch]:
         """Files of rows; while a driver runs only those of which nothing is needed."""
-        for path in _entries(self.store.rows_folder, "*.jsonl"):
-            lines = path.read_text().splitlines()
+        names = self.inventory.entries("nodes/rows", "*.jsonl")
+        for name, text in zip(names, self.inventory.texts(names), strict=True):
+            lines = text.splitlines()
             kept = tuple(line for line in lines if self._keeps(line))
-            if len(kept) < len(lines) and self._is_free(path) and not (kept and self.drivers):
-                size = path.stat().st_size - sum(len(line) + 1 for line in kept)
-                yield Batch(path, kept, len(lines) - len(kept), size)
+            if len(kept) < len(lines) and self._is_free(name) and not (kept and self.drivers):
+                size = self.inventory.size(name) - sum(len(line) + 1 for line in kept)
+                yield Batch(name, kept, len(lines) - len(kept), size)
 
     def _keeps(self, line: str) -> bool:
         """Whether a row is needed, or is none that we know."""
         key = _key(line)
         return key is None or key in self.needed
 
-    def _unneeded(self, what: str, path: Path, key: str) -> Iterator[Waste]:
-        if key not in self.needed and self._is_free(path):
-            yield Waste(what, path, _size(path))
+    def _unneeded(self, what: str, name: str, key: str) -> Iterator[Waste]:
+        if key not in self.needed and self._is_free(name):
+            yield Waste(what, name, self.inventory.size(name))
 
-    def _is_free(self, path: Path) -> bool:
+    def _is_free(self, name: str) -> bool:
         """Whether no running driver can be at it."""
-        return not self.drivers or (self._is_old(path) and not (self.store.root / "work/leases" / path.stem).exists())
+        return not self.drivers or (self._is_old(name) and _stem(name) not in self.leased)
 
-    def _is_old(self, path: Path) -> bool:
-        with suppress(OSError):
-            return path.stat().st_mtime < self.recent
-        return False
+    def _is_old(self, name: str) -> bool:
+        changed = self.inventory.changed(name)
+        return changed is not None and changed < self.recent
 
 
 def garbage(store: Store, needed: Collection[str], names: Collection[str]) -> Garbage:
@@ -155,44 +160,35 @@ def garbage(store: Store, needed: Collection[str], names: Collection[str]) -> Ga
 
     Takes half a minute where a driver of another host may run: its heart is listened to.
     """
-    drivers = _living(store)
-    search = _Search(store, needed, names, drivers)
+    leases = Leases(store)
+    drivers = _living(leases)
+    search = _Search(store, needed, names, leases, drivers)
     return Garbage([*search.waste()], [*search.batches()], drivers)
 
 
 def remove(store: Store, found: Garbage) -> None:
     """Remove it; the index forgets what is gone, and not what it has cost."""
+    inventory = store.inventory()
     moved: dict[tuple[str, str], str] = {}
     for batch in found.batches:
         if batch.kept:
-            name = f"{uuid.uuid4().hex}.jsonl"
-            write_atomically(store.rows_folder / name, "".join(f"{line}\n" for line in batch.kept))
-            moved.update({(key, batch.path.name): name for key in filter(None, map(_key, batch.kept))})
-        batch.path.unlink(missing_ok=True)
+            name = store.new_batch()
+            inventory.write(f"nodes/rows/{name}", "".join(f"{line}\n" for line in batch.kept))
+            old = batch.name.split("/")[-1]
+            moved.update({(key, old): name for key in filter(None, map(_key, batch.kept))})
+        inventory.remove(batch.name)
     for item in found.waste:
-        _remove(item.path)
+        inventory.remove(item.name)
     index.move(store, moved)
 
 
-def _living(store: Store) -> list[Driver]:
-    leases = Leases(store)
+def _living(leases: Leases) -> list[Driver]:
     living = leases.drivers()
     until = time.monotonic() + 3 * BEAT + 1
     while any(not driver.here() for driver in living) and time.monotonic() < until:
         time.sleep(1)
         living = leases.drivers()
     return living
-
-
-def _remove(path: Path) -> None:
-    """A folder is renamed first, so that nobody sees half a node."""
-    if not path.is_dir():
-        path.unlink(missing_ok=True)
-        return
-    aside = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    with suppress(FileNotFoundError):
-        os.rename(path, aside)
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _key(line: str) -> str | None:
@@ -203,11 +199,7 @@ def _key(line: str) -> str | None:
         return None
 
 
-def _entries(folder: Path, pattern: str) -> list[Path]:
-    return sorted(folder.glob(pattern))
-
-
-def _size(path: Path) -> int:
-    if path.is_file():
-        return path.stat().st_size
-    return sum(item.stat().st_size for item in path.rglob("*") if item.is_file())
+def _stem(name: str) -> str:
+    """The last part of a name, without its ending: `ab` of failed/ab.json."""
+    last = name.split("/")[-1]
+    return last.removesuffix(".json").removesuffix(".log").removesuffix(".jsonl")

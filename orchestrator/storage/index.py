@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.planning.costs import COLUMNS, cost_of
-from orchestrator.store import OUTCOME, Outcome, Store, from_json, to_json, write_atomically
+from orchestrator.store import Outcome, Store, from_json, to_json, write_atomically
 
 if TYPE_CHECKING:
     import pyarrow
 
+FOLDER = "index"
 FILES = 16  # more than so many are merged into one
-FEW = 256  # so many nodes are looked for one by one; more by listing the folders that they would be in
 ROW = {"key": "string", "source": "string", "finished": "float64", "outcome": "string"}
 TYPES = {**ROW, **COLUMNS}
 
@@ -71,14 +71,12 @@ def look(store: Store, keys: Iterable[str]) -> Held:
     """Which of `keys` are finished: the index, checked against the nodes, then the nodes."""
     wanted = set(keys)
     index = _read(store)
-    present, folders = batches(store), _folders(store, wanted)
+    present, folders = store.batches(), store.committed(wanted)
     rows = index.latest(lambda key, source: key in wanted and (source in present if source else key in folders))
     fresh = {item.key: item for _, items in store.rows(but=index.sources) for item in items}
     unindexed = {key: item for key, item in fresh.items() if key in wanted and key not in rows}
     beside = {key: item for key, item in fresh.items() if key not in wanted}
-    for key in folders - rows.keys() - unindexed.keys():
-        if outcome := store.outcome(key):
-            unindexed[key] = outcome
+    unindexed |= store.outcomes(folders - rows.keys() - unindexed.keys())
     return Held(rows, index.table, unindexed, beside)
 
 
@@ -90,17 +88,7 @@ def known(store: Store, keys: Iterable[str]) -> dict[str, Outcome]:
 
 def every(store: Store) -> set[str]:
     """The keys of all nodes that may be finished: `look` tells which are."""
-    found = {*_read(store).keys, *(item.key for _, items in store.rows() for item in items)}
-    for folder in (store.root / "nodes").glob("[0-9a-f][0-9a-f]"):
-        found.update(name for name in os.listdir(folder) if not name.startswith("."))
-    return found
-
-
-def batches(store: Store) -> set[str]:
-    """The names of the batch files that there are now."""
-    with suppress(FileNotFoundError):
-        return {name for name in os.listdir(store.rows_folder) if name.endswith(".jsonl")}
-    return set()
+    return {*_read(store).keys, *(item.key for _, items in store.rows() for item in items), *store.folders()}
 
 
 def arrived(store: Store, seen: set[str]) -> dict[str, Outcome]:
@@ -127,6 +115,7 @@ def refresh(store: Store, outcomes: Mapping[str, Outcome]) -> None:
             path.unlink(missing_ok=True)
     elif new:
         _write(store, new)
+    store.publish(store.root / FOLDER)
 
 
 def move(store: Store, moved: Mapping[tuple[str, str], str]) -> None:
@@ -141,6 +130,7 @@ def move(store: Store, moved: Mapping[tuple[str, str], str]) -> None:
     _write(store, [], index.table.set_column(column, "source", pyarrow.array(sources, pyarrow.string())))
     for path in index.files:
         path.unlink(missing_ok=True)
+    store.publish(store.root / FOLDER)
 
 
 def size_of(store: Store, outcome: Outcome) -> int:
@@ -150,18 +140,6 @@ def size_of(store: Store, outcome: Outcome) -> int:
     with suppress(OSError):
         return sum(entry.stat().st_size for entry in os.scandir(store.node_folder(outcome.key)))
     return 0
-
-
-def _folders(store: Store, wanted: Collection[str]) -> set[str]:
-    """Those of `wanted` that are committed as folders."""
-    if len(wanted) <= FEW:
-        return {key for key in wanted if store.holds(key)}
-    listed: set[str] = set()
-    for prefix in {key[:2] for key in wanted}:
-        with suppress(OSError):
-            listed.update(os.listdir(store.root / "nodes" / prefix))
-    nodes = os.fspath(store.root / "nodes")
-    return {key for key in listed.intersection(wanted) if os.path.exists(f"{nodes}/{key[:2]}/{key}/{OUTCOME}")}
 
 
 @dataclass(frozen=True)
@@ -199,7 +177,7 @@ def _read(store: Store) -> _Index:
     import pyarrow.parquet
 
     schema = _schema()
-    files = sorted((store.root / "index").glob("*.parquet"))
+    files = sorted((store.root / FOLDER).glob("*.parquet"))
     tables: list[pyarrow.Table] = []
     for path in files:
         # Merged by another driver meanwhile, damaged, or of an older version: the nodes are the truth.
@@ -237,4 +215,4 @@ def _write(store: Store, rows: list[dict[str, Any]], further: pyarrow.Table | No
         table = pyarrow.concat_tables([table, further])
     sink = pyarrow.BufferOutputStream()
     pyarrow.parquet.write_table(table, sink, compression="zstd", write_page_checksum=True)
-    write_atomically(store.root / "index" / f"{uuid.uuid4().hex}.parquet", sink.getvalue().to_pybytes())
+    write_atomically(store.root / FOLDER / f"{uuid.uuid4().hex}.parquet", sink.getvalue().to_pybytes())

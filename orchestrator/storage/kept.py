@@ -69,13 +69,14 @@ def _points(table: pyarrow.Table, stage: str, start: float, end: float) -> Itera
 def files(store: Store, outcome: Outcome, label: str) -> dict[str, str]:
     """Where the arrays and the artifacts of a node lie, by the name under which a run shows them."""
     folder = store.node_folder(outcome.key)
-    return {
-        f"{label}/{name.removeprefix(ARTIFACTS)}": str(folder / name)
-        for name in outcome.files
-        if name == ARRAYS or name.startswith(ARTIFACTS)
-    }
+    names = [name for name in outcome.files if name == ARRAYS or name.startswith(ARTIFACTS)]
+    store.bring(outcome, names)
+    return {f"{label}/{name.removeprefix(ARTIFACTS)}": str(folder / name) for name in names}
 
 
 def history_file(store: Store, outcome: Outcome) -> str | None:
     """Where the curves of a node lie."""
-    return str(store.node_folder(outcome.key) / HISTORY) if HISTORY in outcome.files else None
+    if HISTORY not in outcome.files:
+        return None
+    store.bring(outcome, [HISTORY])
+    return str(store.node_folder(outcome.key) / HISTORY)

@@ -1,7 +1,7 @@
 """Leases: who computes a node now, so that two drivers on one store do not compute one twice.
 
-A lease is a hard link, made exclusively, to the file that describes its driver: it never exists half-written. It is
-advice: the store is the truth, and two equal nodes are equal. A driver's lease is void at once when its process is gone
+A lease is a copy of the note that describes its driver, which only one of many can make. It is advice: the store is the
+truth, and two equal nodes are equal. A driver's lease is void at once when its process is gone
 (same host: pid, boot and start time), elsewhere when its heartbeat has not changed for three beats of the observer's
 own monotonic clock.
 """
@@ -16,12 +16,14 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from orchestrator.store import Store, write_atomically
+from orchestrator.storage.board import Board, Note
+from orchestrator.store import Store
 
+FOLDER, HEARTS = "leases", "drivers"  # of the store's board
 BEAT = 10.0  # seconds between heartbeats
 LOOK = 1.0  # seconds between looks for a request to stop
 
@@ -90,135 +92,108 @@ class Leases:
     _stop: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> Leases:
-        for folder in (self._folder, self._hearts):
-            folder.mkdir(parents=True, exist_ok=True)
+        self._board.prepare()
         self._bury()
-        write_atomically(self._identity, json.dumps(asdict(self.driver)))
+        self._board.write(_identity(self.driver.name), self._note)
         self._beat(0)
         threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        for key in [*self.held]:
-            self.release(key)
-        self._remove(self.driver.name)
+        with contextlib.suppress(OSError):  # what ended the run counts; our leases are void soon
+            for key in [*self.held]:
+                self.release(key)
+            self._board.settle()
+            self._remove(self.driver.name)
 
     def claim(self, key: str) -> bool:
         """Whether the node is ours to compute now; False while another living driver has it."""
-        path = self._lease(key)
-        if self._create(path):
+        won = self._board.claim(_lease(key), _identity(self.driver.name)) or self._take_over(key)
+        if won:
             self.held.add(key)
-            return True
-        holder = self._holder(path)
+        return won
+
+    def claim_all(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that are ours to compute now."""
+        return self._board.each(self.claim, keys)
+
+    def _take_over(self, key: str) -> bool:
+        """Claim what is another's who does not live any more, or was given back just now."""
+        found = self._board.read(_lease(key))
+        holder = _driver(found)
         if holder is not None and holder.name != self.driver.name and self._lives(holder):
             return False
-        if self._void(path, holder) and self._create(path):
-            self.held.add(key)
-            return True
-        return False
+        return self._board.claim(_lease(key), _identity(self.driver.name), found)
 
     def release(self, key: str) -> None:
         """Give a node back, if it is still ours."""
-        if key in self.held and self._holder(self._lease(key)) == self.driver:
-            self._lease(key).unlink(missing_ok=True)
+        if key in self.held:
+            self._board.give_back(_lease(key), self._note)
         self.held.discard(key)
+
+    def leased(self) -> set[str]:
+        """The nodes that somebody has leased, living or not."""
+        return set(self._board.names(FOLDER))
 
     def holder(self, key: str) -> Driver | None:
         """The driver that computes a node now, as far as can be told; None if none does."""
-        found = self._holder(self._lease(key))
+        found = _driver(self._board.read(_lease(key)))
         return found if found is not None and self._lives(found) else None
 
     def drivers(self) -> list[Driver]:
         """The drivers that run now. One on another host lives until it has missed three beats under our eyes."""
-        found = [self._holder(path) for path in self._hearts.glob("*.json")]
-        return [driver for driver in found if driver is not None and self._lives(driver)]
+        return [driver for driver in self._known() if self._lives(driver)]
 
     def ask_to_stop(self, driver: Driver) -> None:
         """Ask a driver, wherever it runs, to stop in good order; it looks every second."""
-        write_atomically(self._request(driver.name), f"{getpass.getuser()} on {socket.gethostname()}")
+        self._board.write(_request(driver.name), f"{getpass.getuser()} on {socket.gethostname()}")
 
     def silent(self, driver: Driver) -> float:
         """Seconds since the last heartbeat of a driver, as far as the clocks of two machines agree."""
-        with contextlib.suppress(OSError):
-            return max(0.0, time.time() - self._heart(driver.name).stat().st_mtime)
-        return 0.0
+        return self._board.age(_heart(driver.name)) or 0.0
 
-    def _void(self, path: Path, holder: Driver | None) -> bool:
-        """Take away the lease that was `holder`'s; not one that another driver has made in its place meanwhile."""
-        aside = path.with_name(f".void-{uuid.uuid4().hex}")
-        try:
-            os.rename(path, aside)
-        except FileNotFoundError:
-            return False
-        ours = self._holder(aside) == holder
-        if not ours:
-            with contextlib.suppress(FileExistsError):
-                os.link(aside, path)
-        aside.unlink(missing_ok=True)
-        return ours
+    def began(self, driver: Driver) -> float | None:
+        """Seconds since a driver began, as far as clocks agree; None if it has ended."""
+        return self._board.age(_identity(driver.name))
+
+    def _known(self) -> Iterator[Driver]:
+        """The drivers that have not signed off."""
+        for name in self._board.names(HEARTS):
+            if name.endswith(".json") and (driver := _driver(self._board.read(f"{HEARTS}/{name}"))) is not None:
+                yield driver
 
     def _bury(self) -> None:
         """Remove what killed drivers of this host left; their leases say themselves whose they were."""
-        for path in self._hearts.glob("*.json"):
-            driver = self._holder(path)
-            if driver is not None and driver.here() and not driver.alive_here():
+        for driver in self._known():
+            if driver.here() and not driver.alive_here():
                 self._remove(driver.name)
 
     def _remove(self, driver: str) -> None:
-        for path in (self._heart(driver), self._request(driver), self._hearts / f"{driver}.json"):
-            path.unlink(missing_ok=True)
+        for name in (_heart(driver), _request(driver), _identity(driver)):
+            self._board.remove(name)
 
     @property
-    def _folder(self) -> Path:
-        return self.store.root / "work" / "leases"
+    def _board(self) -> Board:
+        return self.store.board
 
     @property
-    def _hearts(self) -> Path:
-        return self.store.root / "work" / "drivers"
-
-    def _lease(self, key: str) -> Path:
-        return self._folder / key
-
-    @property
-    def _identity(self) -> Path:
-        return self._hearts / f"{self.driver.name}.json"
-
-    def _heart(self, driver: str) -> Path:
-        return self._hearts / f"{driver}.beat"
-
-    def _request(self, driver: str) -> Path:
-        return self._hearts / f"{driver}.stop"
-
-    def _create(self, path: Path) -> bool:
-        try:
-            os.link(self._identity, path)
-        except FileExistsError:
-            return False
-        return True
-
-    def _holder(self, path: Path) -> Driver | None:
-        """None where the lease is damaged, or was given back just now."""
-        try:
-            return Driver(**json.loads(path.read_text()))
-        except (OSError, ValueError, TypeError):
-            return None
+    def _note(self) -> str:
+        return json.dumps(asdict(self.driver))
 
     def _lives(self, holder: Driver) -> bool:
         if holder.here():
             return holder.alive_here()
-        try:
-            beat = int(self._heart(holder.name).read_text())
-        except (OSError, ValueError):
-            beat = -1
+        found = self._board.read(_heart(holder.name))
+        beat = int(found.text) if found is not None and found.text.isdigit() else -1
         known, since = self._seen.get(holder.name, (None, 0.0))
         if beat != known:
             self._seen[holder.name] = (beat, time.monotonic())
             return True
-        return time.monotonic() - since < 3 * BEAT
+        return time.monotonic() - max(since, self._board.away) < 3 * BEAT
 
     def _beat(self, count: int) -> None:
-        write_atomically(self._heart(self.driver.name), str(count))
+        self._board.write(_heart(self.driver.name), str(count))
 
     def _keep_beating(self) -> None:
         count, due, asked = 0, time.monotonic() + BEAT, False
@@ -228,6 +203,30 @@ class Leases:
                 if time.monotonic() >= due:
                     count, due = count + 1, time.monotonic() + BEAT
                     self._beat(count)
-                if self.stop is not None and not asked and self._request(self.driver.name).exists():
+                request = None if asked or self.stop is None else self._board.read(_request(self.driver.name))
+                if self.stop is not None and request is not None:
                     asked = True
-                    self.stop(self._request(self.driver.name).read_text())
+                    self.stop(request.text)
+
+
+def _lease(key: str) -> str:
+    return f"{FOLDER}/{key}"
+
+
+def _identity(driver: str) -> str:
+    return f"{HEARTS}/{driver}.json"
+
+
+def _heart(driver: str) -> str:
+    return f"{HEARTS}/{driver}.beat"
+
+
+def _request(driver: str) -> str:
+    return f"{HEARTS}/{driver}.stop"
+
+
+def _driver(note: Note | None) -> Driver | None:
+    """Who wrote a note; None where it is damaged, or was removed just now."""
+    with contextlib.suppress(ValueError, TypeError):
+        return None if note is None else Driver(**json.loads(note.text))
+    return None

@@ -45,6 +45,7 @@ class Printed:
                     return
                 file.seek(max(self.start, end - MOST))
                 write_atomically(node_log(store, key), file.read())
+            store.send(node_log(store, key))
 
 
 def _flush() -> None:

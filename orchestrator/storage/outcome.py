@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
+OUTCOME = "outcome.json"  # the last file of a node: commits it
 Scalar = str | int | float | bool | None
 _CHECK = ', "sha256": '  # before the last field of a line: the checksum of all before it
 
@@ -76,6 +80,19 @@ def from_json(text: str) -> Outcome:
         raise ValueError("not an object")
     values["metrics"] = {k: _SPECIAL[v] if isinstance(v, str) else v for k, v in values.get("metrics", {}).items()}
     return Outcome(**values)
+
+
+@lru_cache(maxsize=10_000)
+def read_rows(path: Path) -> list[Outcome]:
+    """The outcomes of a batch file, but for damaged lines; a file never changes, so each process reads it once."""
+    found = []
+    content = b""
+    with suppress(FileNotFoundError):  # `sweep gc` may have removed it
+        content = path.read_bytes()
+    for line in content.splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # its node is computed again
+            found.append(from_json(line.decode()))
+    return found
 
 
 def _digest(text: str) -> str:

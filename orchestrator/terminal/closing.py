@@ -68,11 +68,11 @@ def _errors(summary: Summary, plan: Plan, store: Store, tally: Tally) -> str:
 
 def _damages(summary: Summary, store: Store) -> str:
     lines = [f"  {label}: {error}" for label, error in sorted(summary.damaged.items())]
-    return "\n".join([f"Damaged, computed again, and kept in {store.root / 'damaged'}:", *lines])
+    return "\n".join([f"Damaged, computed again, and kept in {store.uri}/damaged:", *lines])
 
 
 def _places(store: Store, name: str, unsent: int, uri: str | None) -> str:
-    where = "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(str(store.root))}"
+    where = "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(store.uri)}"
     report = store.sweep_folder(name) / "report" / "index.html"
     lines = [
         f"Records   {store.records_folder(name) / 'trials.parquet'}",

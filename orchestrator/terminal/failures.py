@@ -30,5 +30,5 @@ def debug_command(plan: Plan, key: str, store: Store) -> str:
     words += ["--scale", spec.scale] if spec.scale else []
     for path, value in spec.overrides.items():
         words += ["--set", f"{path}={json.dumps(value)}"]
-    words += [] if store.root == Path("runs").absolute() else ["--store", str(store.root)]
+    words += [] if store.root == Path("runs").absolute() else ["--store", store.uri]
     return shlex.join([*words, "--only", key[:10], "--inline", "--debug"])

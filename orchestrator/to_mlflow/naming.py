@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.findings.levels import level_text
@@ -74,10 +73,10 @@ def common_levels(trials: Sequence[PlannedTrial]) -> dict[str, Any]:
     return common
 
 
-def provenance_tags(store: Path) -> dict[str, str]:
+def provenance_tags(store: str) -> dict[str, str]:
     """What every run says of where it comes from: commit, whether the code was changed, versions, host, store."""
     source = provenance()
-    tags = {"sweep.store": str(store), "sweep.host": socket.gethostname(), "version.python": platform.python_version()}
+    tags = {"sweep.store": store, "sweep.host": socket.gethostname(), "version.python": platform.python_version()}
     if source["commit"]:
         tags["mlflow.source.git.commit"] = str(source["commit"])
         tags["sweep.dirty"] = str(bool(source["dirty"])).lower()

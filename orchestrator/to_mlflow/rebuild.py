@@ -103,7 +103,7 @@ def _operations(plan: Plan, store: Store, data_dir: Path) -> Iterator[Operation]
     last = next(reversed(noted.values()), None)
     now = last.run["time"] / 1000 if last else time.time()
     parent = last.run["key"] if last else f"sweep-run-{milliseconds(now)}-rebuilt"
-    tags = last.tags if last else provenance_tags(store.root)
+    tags = last.tags if last else provenance_tags(store.uri)
     runs = Runs(Descriptions(plan, tags, data_dir, parent), store, index.known(store, plan.nodes), {}, now)
     above = {key: one for one in noted.values() for key in (one.end["runs"] if one.end else ())}
     for one in [*noted.values()][:-1]:

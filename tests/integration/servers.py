@@ -48,6 +48,7 @@ class MlflowServer:
     options: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    artifacts: str = ""  # where it keeps them, if not in `folder`
 
     @property
     def uri(self) -> str:
@@ -55,7 +56,7 @@ class MlflowServer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", self.backend, *self.options]
-        command += ["--artifacts-destination", str(self.folder / "artifacts"), "--workers", "1"]
+        command += ["--artifacts-destination", self.artifacts or str(self.folder / "artifacts"), "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
         environment = {**os.environ, **ENVIRONMENT, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **self.environment}
         with open(self.folder / "server.log", "ab") as log:

@@ -98,7 +98,7 @@ def test_wrong_sweep_file(case: str, command: str, tmp_path: Path):
         (["run", "sweep.yaml", "--set", "nonsense"], ["PATH=VALUE"]),
         (["run", "sweep.yaml", "--jobs", "0"], ["--jobs", "at least 1"]),
         (["run", "sweep.yaml", "--job", "x", "--storre", "y"], ["job"]),
-        (["run", "sweep.yaml", "--store", "s3://bucket"], ["s3://bucket", "local folder"]),
+        (["run", "sweep.yaml", "--store", "gs://bucket"], ["gs://bucket", "local folder", "s3://BUCKET"]),
         (["run", "sweep.yaml", "--tracking-uri", "http://me:secret@127.0.0.1:1"], ["--tracking-uri"]),
         (["run", "sweep.yaml", "--set", "fit.data.name=cifar10"], ["cifar-10-batches-py", "--data"]),
         (["run", "sweep.yaml", "--address", "127.0.0.1:1"], ["--address 127.0.0.1:1", "no Ray answers"]),

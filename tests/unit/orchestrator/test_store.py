@@ -176,9 +176,9 @@ def test_store_of_another_format_is_refused(store: Store):
         Store.at(store.root)
 
 
-def test_object_store_is_refused_with_words():
-    with pytest.raises(StoreError, match="local folder"):
-        Store.at("s3://bucket/sweeps")
+def test_an_object_store_of_another_kind_is_refused_with_words():
+    with pytest.raises(StoreError, match="allowed: a local folder, or s3://BUCKET/PREFIX"):
+        Store.at("gs://bucket/sweeps")
 
 
 def test_store_in_a_file_is_refused(tmp_path: Path):
