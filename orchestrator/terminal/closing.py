@@ -37,7 +37,7 @@ def closing(plan: Plan, store: Store, summary: Summary, tally: Tally, now: float
     ]
     if plan.spec.claims:
         parts.append(render_verdicts(judge_all(plan.spec.claims.values(), records), "text"))
-    parts.append(_places(store, name, summary.unsent))
+    parts.append(_places(store, name, summary))
     return "\n\n".join(parts)
 
 
@@ -70,15 +70,19 @@ def _damages(summary: Summary, store: Store) -> str:
     return "\n".join([f"Damaged, computed again, and kept in {store.root / 'damaged'}:", *lines])
 
 
-def _places(store: Store, name: str, unsent: int) -> str:
+def _places(store: Store, name: str, summary: Summary) -> str:
     where = "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(str(store.root))}"
     lines = [
         f"Records   {store.records_folder(name) / 'trials.parquet'}",
         f"Table     sweep table {name}{where} --format latex",
-        f"Report    sweep report {name}{where}",
-        f"Log       {store.sweep_folder(name) / 'run.log'}",
-        f"MLflow    sweep ui{where}, then http://127.0.0.1:5000",
+        f"Report    {summary.report or f'sweep report {name}{where}'}",
     ]
-    if unsent:
-        lines.append(f"MLflow has not got {unsent} operations yet: sweep sync{where}")
+    if summary.unmade:
+        lines.append(f"          {summary.unmade}; sweep sync{where} shows in MLflow what is made later")
+    lines += [
+        f"Log       {store.sweep_folder(name) / 'run.log'}",
+        f"MLflow    {summary.page or f'sweep ui{where} (prints its address)'}",
+    ]
+    if summary.unsent:
+        lines.append(f"MLflow has not got {summary.unsent} operations yet: sweep sync{where}")
     return "\n".join(lines)

@@ -201,7 +201,8 @@ class Tally:
         if not self.executed or finished <= 0:
             if self.expected is None:
                 return None
-            return replace(self.expected, seconds=max(self.expected.seconds - (now - self.started), 0.0))
+            seconds = self.expected.seconds - (now - self.started)
+            return replace(self.expected, seconds=seconds) if seconds > 0 else None  # it takes longer: nobody knows
         work = variance = 0.0
         unknown = False
         spread_known = True
