@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator import record
 from orchestrator.frontier import Frontier
@@ -40,6 +40,9 @@ class Summary:
         errors: What went wrong, each once, with how often.
         damaged: What was wrong with the nodes that were computed again, by label.
         unsent: Operations that MLflow has not got yet.
+        page: Where MLflow shows the sweep, "" where `sweep ui` would.
+        report: The page that was made of it.
+        unmade: Why there is no report, or not every figure.
     """
 
     executed: int
@@ -48,6 +51,9 @@ class Summary:
     errors: dict[str, int]
     damaged: dict[str, str]
     unsent: int = 0
+    page: str = ""
+    report: Path | None = None
+    unmade: str = ""
 
     @property
     def complete(self) -> bool:
@@ -64,6 +70,7 @@ def run_sweep(
     observers: Sequence[Observer],
 ) -> Summary:
     """Run what is missing of a sweep, shown in MLflow and to `observers`; then its records are up to date."""
+    from orchestrator.to_mlflow.exhibits import Exhibits
     from orchestrator.tracking import Tracker
 
     save_spec(plan, store)
@@ -73,17 +80,9 @@ def run_sweep(
     except BaseException:
         tracker.let_go()
         raise
-    return replace(summary, unsent=tracker.close(exhibits=lambda: _shown(plan, store, data_dir)))
-
-
-def _shown(plan: Plan, store: Store, data_dir: Path) -> dict[str, Any]:
-    """What the run above the others shows, for which the report is made; where nothing was computed nobody asks."""
-    from orchestrator.report.finished import make
-    from orchestrator.to_mlflow.exhibits import exhibits
-
-    remark = make(plan.spec, store, data_dir)
-    found = exhibits(plan, store)
-    return {**found, "texts": {**found["texts"], **({"report/remark.txt": remark} if remark else {})}}
+    exhibits = Exhibits(plan, store, data_dir)
+    unsent = tracker.close(exhibits=exhibits)
+    return replace(summary, unsent=unsent, page=tracker.page, report=exhibits.report, unmade=exhibits.unmade)
 
 
 def execute_plan(

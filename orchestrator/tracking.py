@@ -12,9 +12,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from orchestrator.commands.request import sweep_names
@@ -25,14 +24,12 @@ from orchestrator.store import Outcome, Store
 from orchestrator.to_mlflow import writer
 from orchestrator.to_mlflow.description import Descriptions
 from orchestrator.to_mlflow.naming import milliseconds, provenance_tags
-from orchestrator.to_mlflow.operations import Runs
-from orchestrator.to_mlflow.rebuild import RUNS, Notes, spool_again
-from orchestrator.to_mlflow.server import EMBEDDED, embedded_uri, lost_database
+from orchestrator.to_mlflow.operations import Exhibited, Runs
+from orchestrator.to_mlflow.rebuild import RUNS, Notes, made_late, spool_again
+from orchestrator.to_mlflow.server import EMBEDDED, address, embedded_uri, lost_database
 from orchestrator.to_mlflow.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 
 WAIT = float(os.environ.get("SWEEP_TRACKING_WAIT", "30"))  # seconds a driver waits at its end for an MLflow that fails
-Exhibits = Callable[[], Mapping[str, Any]]
-"""What the run above the others shows in the end: `files` and `texts` by name."""
 
 
 def target(store: Store, uri: str | None) -> str:
@@ -86,7 +83,7 @@ class Tracker:
         parent = f"sweep-run-{milliseconds(now)}-{os.getpid()}"
         describe = Descriptions(plan, provenance_tags(store.uri), data_dir, parent)
         self._runs = Runs(describe, store, done, recorded, now)
-        self._notes = Notes(store.sweep_folder(self._name) / RUNS, parent)
+        self._notes = Notes(store.sweep_folder(self._name) / RUNS, parent, tracking_uri)
         if self._runs.complete:
             return
         try:
@@ -113,8 +110,21 @@ class Tracker:
     def _tell(self, spool: Spool, operations: Iterable[Operation]) -> None:
         spool.append(self._notes.take(operations))
 
-    def close(self, timeout: float = WAIT, exhibits: Exhibits | None = None) -> int:
+    @property
+    def page(self) -> str:
+        """Where the sweep's experiment is shown: a page if a server of it is known, else the URI; "" for `sweep ui`."""
+        embedded = self._uri == embedded_uri(self._store)
+        server = address(self._store) if embedded else self._uri
+        if server is None or not server.startswith(("http://", "https://")):
+            return server or ""
+        experiment = Ledger.read(self._ledger).experiment
+        return f"{server.rstrip('/')}/#/experiments/{experiment}" if experiment else server
+
+    def close(self, timeout: float = WAIT, exhibits: Exhibited | None = None) -> int:
         """Say that nothing more comes and wait until all is sent, or nothing was for `timeout` seconds.
+
+        Args:
+            exhibits: Called if there is anything to show; the writer sends the rest meanwhile.
 
         Returns:
             How many operations are left in the spool for `sweep sync`.
@@ -122,7 +132,8 @@ class Tracker:
         spool, self._spool = self._spool, None
         if spool is None:
             return 0
-        self._tell(spool, self._runs.end(time.time(), exhibits() if exhibits else None))
+        for operation in self._runs.end(time.time(), exhibits):
+            self._tell(spool, [operation])
         spool.release()
         file = SpoolFile(spool.path)
         self._wait(file, timeout)
@@ -180,6 +191,8 @@ def sync(store: Store, tracking_uri: str | None = None) -> int:
     Raises:
         SweepError: the URI holds a password.
     """
+    for name in sweep_names(store):
+        _spool_late(store, name, tracking_uri)
     left = total = 0
     for folder in sorted(path for path in store.spool.glob("*") if path.is_dir()):
         for take in spool_targets(folder):
@@ -196,6 +209,27 @@ def sync(store: Store, tracking_uri: str | None = None) -> int:
     if not total:
         print("MLflow has everything")
     return 1 if left else 0
+
+
+def _spool_late(store: Store, name: str, tracking_uri: str | None) -> None:
+    """Spool what was made of a sweep since its last run, where that run is shown."""
+    late = made_late(store, name)
+    if late is None or any(
+        not file.abandoned()
+        for take in spool_targets(store.spool / name)
+        for file in spool_files(store.spool / name, take)
+    ):
+        return
+    uri = tracking_uri or late.notes.uri
+    take = target(store, uri)
+    if late.notes.parent not in Ledger.read(_ledger(store, name, take)).runs or lost_database(
+        uri or embedded_uri(store)
+    ):
+        return
+    spool = Spool(store.spool / name, take)
+    spool.append([{"op": "open", "experiment": name, "uri": uri}, *late.operations])
+    spool.release()
+    late.notes.exhibited(late.files)
 
 
 def _meant_for(file: SpoolFile) -> str | None:

@@ -96,7 +96,7 @@ def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecas
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     store.publish(log)
     if mode != "json":
-        print(closing(plan, store, summary, progress.tally, time.time(), request.tracking_uri))
+        print(closing(plan, store, summary, progress.tally, time.time()))
     return 0 if summary.complete else 1
 
 

@@ -15,13 +15,12 @@ from orchestrator.store import Store
 from orchestrator.terminal.failures import debug_command
 from orchestrator.terminal.tally import Tally
 from orchestrator.terminal.wording import duration
-from orchestrator.to_mlflow.server import served
 
 ERRORS = 5  # distinct errors shown; the records have all
 
 
-def closing(plan: Plan, store: Store, summary: Summary, tally: Tally, now: float, uri: str | None) -> str:
-    """The text after the progress, at `now` in unix seconds; `uri` is that of the MLflow, None for the store's own."""
+def closing(plan: Plan, store: Store, summary: Summary, tally: Tally, now: float) -> str:
+    """The text after the progress, at `now` in unix seconds; a pure function of its arguments and the records."""
     name = plan.spec.record_name
     statuses = ", ".join(f"{count} {status}" for status, count in sorted(summary.statuses.items()))
     trials = sum(summary.statuses.values())
@@ -38,7 +37,7 @@ def closing(plan: Plan, store: Store, summary: Summary, tally: Tally, now: float
     ]
     if plan.spec.claims:
         parts.append(render_verdicts(judge_all(plan.spec.claims.values(), records), "text"))
-    parts.append(_places(store, name, summary.unsent, uri))
+    parts.append(_places(store, name, summary))
     return "\n\n".join(parts)
 
 
@@ -71,16 +70,19 @@ def _damages(summary: Summary, store: Store) -> str:
     return "\n".join([f"Damaged, computed again, and kept in {store.uri}/damaged:", *lines])
 
 
-def _places(store: Store, name: str, unsent: int, uri: str | None) -> str:
+def _places(store: Store, name: str, summary: Summary) -> str:
     where = "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(store.uri)}"
-    report = store.sweep_folder(name) / "report" / "index.html"
     lines = [
         f"Records   {store.records_folder(name) / 'trials.parquet'}",
         f"Table     sweep table {name}{where} --format latex",
-        f"Report    {report if report.is_file() else f'sweep report {name}{where}'}",
-        f"Log       {store.sweep_folder(name) / 'run.log'}",
-        f"MLflow    {uri or served(store) or f'sweep ui{where} (says its address)'}",
+        f"Report    {summary.report or f'sweep report {name}{where}'}",
     ]
-    if unsent:
-        lines.append(f"MLflow has not got {unsent} operations yet: sweep sync{where}")
+    if summary.unmade:
+        lines.append(f"          {summary.unmade}; sweep sync{where} shows in MLflow what is made later")
+    lines += [
+        f"Log       {store.sweep_folder(name) / 'run.log'}",
+        f"MLflow    {summary.page or f'sweep ui{where} (prints its address)'}",
+    ]
+    if summary.unsent:
+        lines.append(f"MLflow has not got {summary.unsent} operations yet: sweep sync{where}")
     return "\n".join(lines)

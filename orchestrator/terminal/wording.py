@@ -25,7 +25,7 @@ def left_text(left: Left | None) -> str:
     >>> left_text(Left(75.0, 12.0, False))
     '~1:15 min left (+- 12 s)'
     """
-    if left is None or (left.at_least and left.seconds < 1):
+    if left is None or left.seconds < 1:
         return ""
     spread = f" (+- {duration(left.spread)})" if left.spread is not None and left.spread >= 1 else ""
     return f"{'more than ' if left.at_least else '~'}{duration(left.seconds)} left{spread}"

@@ -16,7 +16,7 @@ Keys are ours: a trial's or node's key. Times are in milliseconds, as MLflow wan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,9 @@ from orchestrator.to_mlflow.spool import Operation
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
+
+Exhibited = Callable[[], Mapping[str, Any]]
+"""Makes what the run above the others shows in the end: `files` and `texts` by name."""
 
 DONE = "done"  # what a finished node has
 FEW = 50  # a node that at most so many trials use is linked to each as it ends, else to all of them at the end
@@ -148,15 +151,15 @@ class Runs:
     def _is_closed(self, key: str) -> bool:
         return key in self._outcomes or key in self._failed
 
-    def end(self, time: float, exhibits: Mapping[str, Any] | None = None) -> Iterator[Operation]:
-        """Nothing more will come: what is still open was cut off. `exhibits` is what the run above the others shows."""
+    def end(self, time: float, exhibits: Exhibited | None = None) -> Iterator[Operation]:
+        """Nothing more will come: what is still open was cut off. `exhibits` makes what the run above shows."""
         for key in [key for key in self._open if key != self.parent]:
             yield self._end(key, "KILLED", time)
         for key in self._linked:
             yield self._link_back(key)
         if self._began:
             if exhibits:
-                yield {"op": "artifacts", "key": self.parent, **exhibits}
+                yield {"op": "artifacts", "key": self.parent, **exhibits()}
             missing = any(self._left[index] > 0 for index in self._wanted)
             yield self._end(self.parent, "KILLED" if missing else "FAILED" if self._any_failed else "FINISHED", time)
 

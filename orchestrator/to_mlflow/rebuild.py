@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from orchestrator.running.events import NodeFailed, NodeSkipped
 from orchestrator.storage import index
 from orchestrator.store import Store
 from orchestrator.to_mlflow.description import Descriptions
-from orchestrator.to_mlflow.exhibits import exhibits
+from orchestrator.to_mlflow.exhibits import Exhibits, digests, made_later
 from orchestrator.to_mlflow.naming import milliseconds, provenance_tags
 from orchestrator.to_mlflow.operations import Runs
 from orchestrator.to_mlflow.spool import Operation, Spool
@@ -34,6 +35,7 @@ class Notes:
 
     path: Path
     parent: str
+    uri: str | None
     _ended: list[str] = field(default_factory=list)
 
     def take(self, operations: Iterable[Operation]) -> Iterator[Operation]:
@@ -41,9 +43,18 @@ class Notes:
         for operation in operations:
             if operation["op"] == "end" and operation["key"] != self.parent:
                 self._ended.append(operation["key"])
-            elif operation["op"] in ("run", "end") and operation["key"] == self.parent:
-                self._add(dict(operation) | ({"runs": self._ended} if operation["op"] == "end" else {}))
+            elif operation["op"] == "run" and operation["key"] == self.parent:
+                self._add({**operation, "uri": self.uri})
+            elif operation["op"] == "end":
+                self._add({**operation, "runs": self._ended})
+            elif operation["op"] == "artifacts" and operation["key"] == self.parent:
+                self.exhibited(operation.get("files", {}))
             yield operation
+
+    def exhibited(self, files: Mapping[str, str]) -> None:
+        """Note of which figures and reports MLflow was told."""
+        with suppress(OSError):
+            self._add({"op": "artifacts", "key": self.parent, "shown": digests(files)})
 
     def _add(self, entry: Operation) -> None:
         try:
@@ -56,10 +67,15 @@ class Notes:
 
 @dataclass
 class _Parent:
-    """A `sweep run` as it was noted; `end` is None for one that was killed."""
+    """A `sweep run` as it was noted: where it was to be shown, and the digests of the figures and reports that were.
+
+    `end` is None for one that was killed.
+    """
 
     run: Operation
+    uri: str | None
     end: Operation | None = None
+    shown: dict[str, str] = field(default_factory=dict)
 
     @property
     def tags(self) -> dict[str, str]:
@@ -76,7 +92,10 @@ def _noted(path: Path) -> dict[str, _Parent]:
         except ValueError:  # cut off
             continue
         if entry["op"] == "run":
-            found[entry["key"]] = _Parent(entry)
+            uri = entry.pop("uri", None)
+            found[entry["key"]] = _Parent(entry, uri)
+        elif entry["key"] in found and entry["op"] == "artifacts":
+            found[entry["key"]].shown |= entry["shown"]
         elif entry["key"] in found:
             found[entry["key"]].end = entry
     return found
@@ -113,10 +132,32 @@ def _operations(plan: Plan, store: Store, data_dir: Path) -> Iterator[Operation]
         if operation["op"] == "run" and (was := above.get(operation["key"])):
             operation = {**operation, "parent": was.run["key"], "tags": {**operation["tags"], **was.tags}}
         yield operation
-    for operation in runs.end(time.time(), exhibits(plan, store)):
+    for operation in runs.end(time.time(), Exhibits(plan, store, data_dir)):
         if operation["op"] == "end" and operation["key"] == parent and last:
             operation = _end_of(last)
         yield operation
+
+
+@dataclass(frozen=True)
+class Late:
+    """Figures and reports that were made after their sweep had ended: for whom, and what tells MLflow of them."""
+
+    notes: Notes
+    files: dict[str, str]
+    operations: list[Operation]
+
+
+def made_late(store: Store, name: str) -> Late | None:
+    """What `sweep report` and `sweep figures` have made of a sweep since its last run, if anything."""
+    path = store.sweep_folder(name) / RUNS
+    last = next(reversed(_noted(path).values()), None)
+    files = made_later(path.parent, last.shown) if last else {}
+    if last is None or not files:
+        return None
+    key = str(last.run["key"])
+    return Late(
+        Notes(path, key, last.uri), files, [last.run, {"op": "artifacts", "key": key, "files": files}, _end_of(last)]
+    )
 
 
 def _end_of(parent: _Parent) -> Operation:

@@ -98,8 +98,9 @@ class Sender:
             server = self._connect(next(file.all())["experiment"])
             self._resumed.clear()
             found = {} if self._ledger.clean else server.runs()
-            if new := {key: run for key, run in found.items() if self._ledger.runs.get(key) != run}:
-                self._ledger.add(runs=new)
+            new = {key: run for key, run in found.items() if self._ledger.runs.get(key) != run}
+            if new or self._ledger.experiment != server.experiment:
+                self._ledger.add(runs=new, experiment=server.experiment)
             self._server = server
         return self._server
 

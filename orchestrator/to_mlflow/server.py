@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -9,17 +10,17 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import unquote
 
 from orchestrator.errors import NotFound, SweepError
-from orchestrator.storage.writing import write_atomically
 from orchestrator.store import Store
 
 EMBEDDED = "embedded"
-SERVED = "mlflow-ui.json"  # where `sweep ui` serves a store
+SERVED = "mlflow-ui.json"  # where a `sweep ui` that runs says so
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -65,34 +66,50 @@ def ui(store: Store, port: int = 5000) -> int:
         )
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return _serve(server, port, log, store)
+        return _serve(server, port, log)
     except KeyboardInterrupt:
         return 0
     finally:
-        (store.root / SERVED).unlink(missing_ok=True)
         _end_group(server)
 
 
-def served(store: Store) -> str | None:
-    """The address at which a `sweep ui` of this machine serves the store now; None if none does."""
-    try:
-        known = json.loads((store.root / SERVED).read_text())
-        os.kill(known["pid"], 0)
-        return f"http://127.0.0.1:{known['port']}" if _answers(known["port"]) else None
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def _serve(server: subprocess.Popen[bytes], port: int, log: Path, store: Store) -> int:
+def _serve(server: subprocess.Popen[bytes], port: int, log: Path) -> int:
     while server.poll() is None and not _answers(port):
         time.sleep(0.2)
     if server.poll() is None:
-        with suppress(OSError):
-            write_atomically(store.root / SERVED, json.dumps({"pid": os.getpid(), "port": port}))
-        print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C ends it; its log: {log})", flush=True)
-        server.wait()
+        found = f"http://127.0.0.1:{port}"
+        with _announced(log.with_name(SERVED), found):
+            print(f"MLflow: {found} (Ctrl-C ends it; its log: {log})", flush=True)
+            server.wait()
     print(f"MLflow ended; see {log}", file=sys.stderr)
     return 1
+
+
+@contextmanager
+def _announced(path: Path, found: str) -> Iterator[None]:
+    """Keep an address in a file that is locked meanwhile; one that another `sweep ui` holds is left to it."""
+    with ExitStack() as stack:
+        with suppress(OSError):  # the lock is another's, or the store cannot be written
+            file = stack.enter_context(open(path, "a"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(json.dumps({"host": socket.gethostname(), "address": found}))
+            file.flush()
+        yield
+
+
+def address(store: Store) -> str | None:
+    """Where a `sweep ui` of this machine serves the store's MLflow now, if one does."""
+    try:
+        with open(store.root / SERVED) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                told = json.load(file)
+                return told["address"] if told["host"] == socket.gethostname() else None
+    except (OSError, ValueError, KeyError, TypeError):  # none ever ran, or it is just being written
+        return None
+    return None
 
 
 def _interrupt(number: int, frame: object) -> NoReturn:

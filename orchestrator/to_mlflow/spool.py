@@ -122,6 +122,7 @@ class Ledger:
         ended: By key of a finished run, what it was finished with (a digest).
         offsets: By file name, the bytes that were sent.
         clean: Whether the last writer ended in order: if not, MLflow may have runs that are not here.
+        experiment: MLflow's number of the experiment, "" while it is not known.
     """
 
     path: Path
@@ -129,6 +130,7 @@ class Ledger:
     ended: dict[str, str] = field(default_factory=dict)
     offsets: dict[str, int] = field(default_factory=dict)
     clean: bool = False
+    experiment: str = ""
     _torn: bool = field(default=False, compare=False)  # the last line may be half written: the disk was full
 
     @classmethod
@@ -144,6 +146,7 @@ class Ledger:
 
     def _take(self, entry: Mapping[str, Any]) -> None:
         self.clean = entry.get("clean", False)
+        self.experiment = entry.get("experiment", self.experiment)
         for name, known in (("runs", self.runs), ("ended", self.ended), ("offsets", self.offsets)):
             for key, value in entry.get(name, {}).items():
                 if value is None:
@@ -152,7 +155,7 @@ class Ledger:
                     known[key] = value
 
     def add(self, **entry: Any) -> None:
-        """Add to `runs`, `ended`, `offsets` (None removes) or set `clean`."""
+        """Add to `runs`, `ended`, `offsets` (None removes) or set `clean` and `experiment`."""
         self._take(entry)
         if self._torn:
             return self.rewrite()
@@ -164,13 +167,14 @@ class Ledger:
     def rewrite(self) -> None:
         """Keep in the file only what still counts, and all of that."""
         self._torn = True
-        entry = {"runs": self.runs, "ended": self.ended, "offsets": self.offsets, "clean": self.clean}
+        kept = {"runs": self.runs, "ended": self.ended, "offsets": self.offsets}
+        entry = {**kept, "clean": self.clean, "experiment": self.experiment}
         write_atomically(self.path, json.dumps(entry, separators=(",", ":")) + "\n")
         self._torn = False
 
     def forget(self) -> None:
         """Start over: MLflow has lost what this says it has."""
-        self.runs, self.ended, self.offsets, self.clean = {}, {}, {}, False
+        self.runs, self.ended, self.offsets, self.clean, self.experiment = {}, {}, {}, False, ""
         self.rewrite()
 
 

@@ -14,7 +14,8 @@ from urllib.parse import quote
 import pytest
 
 from orchestrator.store import Store
-from orchestrator.to_mlflow.server import embedded_uri, served
+from orchestrator.to_mlflow.server import address as served_at
+from orchestrator.to_mlflow.server import embedded_uri
 from tests.chromium import PROGRAM, browser
 from tests.integration.servers import free_port
 from tests.integration.test_sweep import REPO
@@ -63,7 +64,7 @@ def test_the_pages_of_a_finished_quickstart(tmp_path: Path) -> None:
     assert len(trials) == TRIALS, ids
     with user_interface(store) as address, browser() as page:
         pages = f"{address}/#/experiments/{experiment}/runs"
-        assert served(Store.at(store)) == address
+        assert served_at(Store.at(store)) == address
         page.visit(pages, 1400)
         page.shows("Training runs", NAME)
         page.click(EXPAND)

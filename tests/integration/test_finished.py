@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.store import Store
-from orchestrator.to_mlflow.server import embedded_uri, served
+from orchestrator.to_mlflow.server import embedded_uri
 from tests.integration.test_sweep import REPO
 
 SPEC = """
@@ -46,7 +45,7 @@ def test_a_run_ends_with_its_report_and_a_figure_that_fails_costs_no_other(tmp_p
     folder = store / "sweeps" / "ends"
     made = {name: (folder / name).read_bytes() for name in KEPT}
     assert f"Report    {folder / 'report' / 'index.html'}" in said
-    assert f"MLflow    sweep ui --store {store} (says its address)" in said
+    assert f"MLflow    sweep ui --store {store} (prints its address)" in said
 
     client = MlflowClient(embedded_uri(Store.at(store)))
     experiment = client.get_experiment_by_name("ends")
@@ -58,8 +57,7 @@ def test_a_run_ends_with_its_report_and_a_figure_that_fails_costs_no_other(tmp_p
     ]
     for name, content in made.items():
         assert Path(client.download_artifacts(parent.info.run_id, name, str(tmp_path))).read_bytes() == content
-    remark = Path(client.download_artifacts(parent.info.run_id, "report/remark.txt", str(tmp_path))).read_text()
-    assert remark.startswith("figure wrong: ")
+    assert "figures/wrong.svg was not made: NotFound: " in said
 
     command = [sys.executable, "-m", "orchestrator.cli", "report", "ends", "--store", str(store)]
     subprocess.run(command, cwd=REPO, check=True, capture_output=True)
@@ -67,12 +65,3 @@ def test_a_run_ends_with_its_report_and_a_figure_that_fails_costs_no_other(tmp_p
 
     (folder / "report" / "index.html").unlink()
     assert "Report    sweep report ends" in run(spec, store), "where nothing is computed, nothing is made anew"
-
-
-def test_where_a_store_is_served_is_known_while_it_is(tmp_path: Path):
-    store = Store.at(tmp_path).prepare()
-    assert served(store) is None
-    (tmp_path / "mlflow-ui.json").write_text(f'{{"pid": {os.getpid()}, "port": 1}}')
-    assert served(store) is None, "nothing answers there"
-    (tmp_path / "mlflow-ui.json").write_text("half a fi")
-    assert served(store) is None

@@ -101,6 +101,6 @@ def test_nothing_of_ray_or_mlflow_is_on_the_screen(tmp_path: Path) -> None:
     drawn = terminal.raw.decode()
     assert "4 trials: 4 done" in drawn
     drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace(str(tmp_path), "")
-    drawn = re.sub(r"MLflow +sweep ui[^\n]*\n?[^\n]*says its address\)", "", drawn)
+    drawn = re.sub(r"MLflow +sweep ui[^\n]*\n?[^\n]*prints its address\)", "", drawn)
     assert not NOISE.search(drawn), NOISE.findall(drawn)
     assert NOISE.search((store / "sweeps" / "short" / "run.log").read_text())
