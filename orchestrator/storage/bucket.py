@@ -138,7 +138,7 @@ class Bucket:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def many(self, work: Callable[[Item], Made], items: Iterable[Item]) -> list[Made]:
-        """`work` on each item, several at once; the first error is raised when all have ended."""
+        """`work` on each item, several at once; the first error is raised. `work` must not call this itself."""
         left: Sequence[Item] = [*items]
         return [work(item) for item in left] if len(left) < 2 else [*self.workers.map(work, left)]
 
@@ -149,7 +149,9 @@ class Bucket:
 
     def now(self) -> float:
         """The server's time, as its last answer had it: the clocks of two machines do not agree."""
-        return time.time() + connection().ahead
+        if connection().ahead is None:
+            self.holds("store.json")  # any answer tells it
+        return time.time() + (connection().ahead or 0.0)
 
     @property
     def away(self) -> float:

@@ -51,13 +51,13 @@ class Connection:
         answered: Whether the store has ever answered; one may be told so by another process of the run.
         given_up: Whether it was waited for in vain, and has not answered since: then it is asked once.
         away: When it did not answer last, on the monotonic clock.
-        ahead: By how many seconds its clock is ahead of ours.
+        ahead: By how many seconds its clock is ahead of ours; None until it has said.
     """
 
     def __init__(self) -> None:
         self.answered = self.given_up = False
         self.away = -1e9
-        self.ahead = 0.0
+        self.ahead: float | None = None
         self.process = os.getpid()
 
     @cached_property

@@ -107,7 +107,7 @@ class RemoteStore(Store):
     def join(self) -> RemoteStore:
         self.bucket.is_there()
         for path in sorted((self.root / "unsent").glob("*")):
-            with suppress(FileNotFoundError):  # another process of this host has sent it
+            with suppress(FileNotFoundError, ValueError):  # another process of this host has sent it; damaged
                 self._send_again(path)
         return self
 
@@ -116,8 +116,10 @@ class RemoteStore(Store):
             self._nodes.send(path)
             shutil.rmtree(path, ignore_errors=True)
         else:
-            self.bucket.put(f"nodes/rows/{path.name}", path.read_bytes())
-            path.unlink(missing_ok=True)
+            renamed = path.with_name(self.new_batch())  # who looks for what is new shall see it
+            os.rename(path, renamed)
+            self.bucket.put(f"nodes/rows/{renamed.name}", renamed.read_bytes())
+            renamed.unlink(missing_ok=True)
 
     def inventory(self) -> Inventory:
         return BucketInventory(self.bucket, FolderInventory(self.root))

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -68,7 +69,7 @@ class ObjectStore:
         finally:
             connection.close()
 
-    @property
+    @cached_property
     def client(self) -> Any:
         from boto3.session import Session
 
@@ -101,6 +102,11 @@ class ObjectStore:
     def requests(self) -> list[list[str]]:
         """The kind, status and path of every request so far."""
         return [line.split(" ", 2) for line in (self.folder / "requests").read_text().splitlines()]
+
+    def put(self, ending: str, below: str) -> int:
+        """How many objects with this ending were written below a prefix."""
+        found = (path for kind, status, path in self.requests() if (kind, status) == ("PUT", "200"))
+        return sum(path.startswith(f"/{BUCKET}/{below}") and path.endswith(ending) for path in found)
 
     def counts(self) -> Counter[str]:
         return Counter(kind for kind, status, _ in self.requests() if status != "503")
