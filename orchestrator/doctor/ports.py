@@ -17,6 +17,8 @@ RAY_MEND = (
     "start it with RAY_AUTH_MODE=token, or behind a firewall: without a token whoever reaches it runs what he likes"
 )
 MLFLOW_MEND = "deploy/mlflow/mlflow.sh serves on loopback with passwords; or --host 127.0.0.1, or --app-name basic-auth"
+ASKED = {"Ray": "/api/jobs/", "MLflow": "/api/2.0/mlflow/experiments/search?max_results=1"}
+METRICS = "version=0.0.4"  # of Prometheus' text
 TIMEOUT = 5.0
 
 
@@ -46,7 +48,8 @@ def open_ports(patient: Patient) -> Iterator[Finding]:
     if not reached:
         yield Finding("no port of Ray or MLflow is open to other machines")
     elif guarded == reached:
-        yield Finding(f"{reached} ports of Ray and MLflow are open to other machines; all ask for a token or password")
+        text = f"{reached} ports of Ray and MLflow are open to other machines"
+        yield Finding(f"{text}: they ask for a token or password, or show Ray's metrics")
 
 
 def owner(process: psutil.Process) -> str:
@@ -59,29 +62,37 @@ def owner(process: psutil.Process) -> str:
 
 
 def is_guarded(process: psutil.Process, whose: str, place: tuple[str, int]) -> bool:
-    """Whether it asks who calls: what speaks HTTP is asked something, of the rest the environment says it."""
+    """Whether it asks who calls: what speaks HTTP is asked for something, of the rest the environment says it.
+
+    Ray's ports of metrics answer anybody, with numbers of load and nothing else: no option of Ray's closes them.
+    """
     host = "127.0.0.1" if ipaddress.ip_address(place[0]).is_unspecified else place[0]
-    path = "/api/jobs/" if whose == "Ray" else "/api/2.0/mlflow/experiments/search?max_results=1"
-    status = ask(host, place[1], path)
-    if status is not None:
-        return status in (401, 403) or (whose == "Ray" and status == 404 and _has_token(process))
-    return whose == "Ray" and _has_token(process)
+    status, kind = ask(host, place[1], ASKED[whose])
+    if status in (401, 403):
+        return True
+    return whose == "Ray" and (status is None or status == 404 or METRICS in kind) and has_token(process)
 
 
-def _has_token(process: psutil.Process) -> bool:
-    """A process of another user cannot be looked into: it is not said to be guarded."""
-    with suppress(psutil.Error):
-        return process.environ().get("RAY_AUTH_MODE", "").lower() == "token"
+def has_token(process: psutil.Process) -> bool:
+    """Whether it was started with one: by its own environment, or where it has hidden that, by that of its parents.
+
+    A process of another user cannot be looked into: it is not said to be guarded.
+    """
+    for one in (process, *process.parents()):
+        with suppress(psutil.Error):
+            if (mode := one.environ().get("RAY_AUTH_MODE")) is not None:
+                return mode.lower() == "token"
     return False
 
 
-def ask(host: str, port: int, path: str) -> int | None:
-    """The status of an HTTP request without a token or password; None where nothing answers in HTTP."""
+def ask(host: str, port: int, path: str) -> tuple[int | None, str]:
+    """The status and content type of an HTTP request without token or password; None where nothing speaks HTTP."""
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Content-Type", "")
     except (OSError, http.client.HTTPException, ValueError):
-        return None
+        return None, ""
     finally:
         connection.close()
