@@ -1,0 +1,47 @@
+"""What comes into the store beside what this driver is told: other drivers' outcomes, and those of workers that died.
+
+Outcomes without files lie in batch files, which can only be found by listing them all. A store with 100,000 of them
+takes a fifth of a second to list: where that is long, it is done for a small part of the time only. What is seen late
+is at worst computed twice, which changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container, Iterable
+
+from orchestrator.storage.index import arrived, batches
+from orchestrator.store import Outcome, Store
+
+QUICK = 1e-3  # seconds; a listing that takes no longer is done whenever somebody asks
+SHARE = 0.02  # of the time, at most, goes into listings that take longer
+
+
+class Arrivals:
+    """Looks into a store for outcomes that have come in since it was made."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._seen = batches(store)
+        self._rows: dict[str, Outcome] = {}
+        self._due = 0.0  # when a slow listing may be done again
+
+    def of(self, keys: Iterable[str], awaited: Container[str], now: bool = False) -> dict[str, Outcome]:
+        """The outcomes of those of `keys` that are there.
+
+        Args:
+            awaited: What somebody may still ask for: of all else nothing is kept.
+            now: List the batch files however long that takes.
+        """
+        start = time.perf_counter()
+        if now or start >= self._due:
+            found = arrived(self._store, self._seen)
+            self._rows.update((key, outcome) for key, outcome in found.items() if key in awaited)
+            took = time.perf_counter() - start
+            self._due = start + took + (took / SHARE if took > QUICK else 0.0)
+        there = ((key, self._rows.pop(key, None) or self._store.outcome(key)) for key in keys)
+        return {key: outcome for key, outcome in there if outcome is not None}
+
+    def forget(self, key: str) -> None:
+        """Nobody will ask for a node any more."""
+        self._rows.pop(key, None)
