@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE_SECONDS = 1.0  # how often to look for nodes that another driver computes
 ATTEMPTS = 3  # how often a node may lose its worker, or find an input damaged, before it counts as failed
+MACHINES = 20  # how many machines may go under a node before it counts as failed: it may be what ends them
 BACKOFF = (0.5, 2.0, 8.0)  # seconds until the next attempt: what ended the worker may pass
 
 
@@ -60,23 +61,19 @@ class Frontier:
     executed: int = 0
 
     def __post_init__(self) -> None:
-        self._arrivals = Arrivals(self.leases.store)
+        self._looked, self._arrivals = 0.0, Arrivals(self.leases.store)
         # What came in since the caller looked.
         self.done.update(known(self.leases.store, self.plan.nodes.keys() - self.done.keys()))
         self._ended: set[str] = set()  # failed or skipped
         self._seeds = Seeds(self.plan, self.done, self._ended)
-        self._open: set[str] = set()
+        self._open, self._running, self._elsewhere = set[str](), set[str](), set[str]()
         self._order = {key: position for position, key in enumerate(self.plan.nodes)}
         self._children: dict[str, dict[str, None]] = defaultdict(dict)
         self._waiting: dict[str, int] = {}
         self._heap: list[tuple[float, int, int, int, str]] = []
         self._urgencies = urgencies(self.plan, self.seconds)
         self._grouping = Grouping(self.plan, self.slots, self.arrays)
-        self._running: set[str] = set()
-        self._elsewhere: set[str] = set()
-        self._looked = 0.0
-        self._attempts: dict[str, int] = defaultdict(int)
-        self._damages: dict[str, int] = defaultdict(int)
+        self._attempts, self._machines, self._damages = Counter[str](), Counter[str](), Counter[str]()
         self._delayed: list[tuple[float, str]] = []
         self._take_up(self._seeds.wanted)
 
@@ -92,10 +89,9 @@ class Frontier:
             self._wait(key)
         return fresh
 
-    def _wait(self, key: str, also: str | None = None) -> None:
+    def _wait(self, key: str, also: Set[str] = frozenset()) -> None:
         """See what a node waits for: its inputs, and what else it needs as it has turned out; it may be ready."""
-        behind = {ref.key for ref in self.plan.nodes[key].inputs.values()} - self.done.keys()
-        behind |= {also} if also else set()
+        behind = {ref.key for ref in self.plan.nodes[key].inputs.values()}.difference(self.done) | also
         self._waiting[key] = len(behind)
         self._grouping.leave(key)
         self._elsewhere.discard(key)
@@ -165,6 +161,14 @@ class Frontier:
             self._let_go(key)
             self._wait(key)
 
+    def taken_away(self, group: Group, error: str) -> None:
+        """The machine of `group` has gone: no fault of its nodes, but of one under which machines go each time."""
+        for key in self._left(group):
+            self._machines[key] += 1
+            if self._machines[key] >= MACHINES:
+                self.fail(key, f"{MACHINES} machines went while they computed it", error)
+        self.give_back(group)
+
     def fail(self, key: str, error: str, trace: str) -> None:
         """A node has failed for a reason that its worker cannot report, unless it has been committed meanwhile."""
         if (outcome := self._arrivals.of([key], self._open, now=True).get(key)) is not None:
@@ -199,7 +203,7 @@ class Frontier:
         for child in self._open - self._running - opened - {key}:
             if any(ref.key in fresh for ref in self.plan.nodes[child].inputs.values()):
                 self._wait(child)
-        self._wait(key, also=damaged if damaged in self._open else None)
+        self._wait(key, also={damaged} & self._open)
         self.tell(replace(event, nodes=opened))
 
     def _gone(self, damaged: str) -> frozenset[str]:
@@ -215,7 +219,7 @@ class Frontier:
         return frozenset(found - self._open - self._ended)
 
     def _last_attempt(self, key: str) -> bool:
-        return self._attempts.get(key, 0) == ATTEMPTS - 1
+        return self._attempts[key] == ATTEMPTS - 1
 
     def tell(self, event: Event) -> None:
         """Tell the observers of something that changes nothing here, or has."""

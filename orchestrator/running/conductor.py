@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any
 
 from orchestrator.frontier import Frontier
-from orchestrator.running.crew import Crew, last_words
+from orchestrator.running.crew import Crew, last_words, machine_gone
 from orchestrator.running.events import StopAsked
 from orchestrator.running.limits import exceeded
 from orchestrator.running.stopping import GRACE, Interrupted, Stopping
@@ -78,10 +78,8 @@ class Conductor:
         crews, self._crews = [*self._crews.values()], {}
         named = [crew for crew in crews if crew.name and crew.name in error]
         for crew in crews:
-            if crew.excused or (named and crew not in named):
-                self._frontier.give_back(crew.group)
-            else:
-                self._frontier.lost(crew.group, last_words(error))
+            crew.excused = crew.excused or bool(named and crew not in named)
+            self._end(crew, error)
 
     @_guarded
     def next(self, trial_id: str) -> dict[str, Any] | None:
@@ -131,11 +129,16 @@ class Conductor:
 
     @_guarded
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        crew = self._crews.pop(trial.trial_id)
+        self._end(self._crews.pop(trial.trial_id), str(trial.get_error() or ""))
+
+    def _end(self, crew: Crew, error: str) -> None:
+        """A worker has ended in the middle of its group; Ray says why."""
         if crew.excused:
             self._frontier.give_back(crew.group)
+        elif machine_gone(error):
+            self._frontier.taken_away(crew.group, error)
         else:
-            self._frontier.lost(crew.group, last_words(str(trial.get_error() or "")))
+            self._frontier.lost(crew.group, last_words(error))
 
     def _look(self) -> None:
         """See whether somebody must leave, and whether all have."""
