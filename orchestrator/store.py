@@ -207,11 +207,11 @@ class Store:
 
     def rows(self, but: frozenset[str] = frozenset()) -> Iterator[tuple[str, list[Outcome]]]:
         """The outcomes of every batch file whose name is not in `but`, by file name."""
-        if not self.rows_folder.is_dir():
-            return
-        for path in sorted(self.rows_folder.glob("*.jsonl")):
-            if path.name not in but:
-                yield path.name, _read_rows(path)
+        names: list[str] = []
+        with suppress(FileNotFoundError):
+            names = os.listdir(self.rows_folder)
+        for name in sorted(name for name in names if name.endswith(".jsonl") and name not in but):
+            yield name, _read_rows(self.rows_folder / name)
 
     def fail(self, failure: Failure) -> None:
         write_atomically(self.root / "failed" / f"{failure.key}.json", json.dumps(asdict(failure), indent=1))

@@ -111,7 +111,7 @@ def main() -> None:
         ran = {key: fate.seconds[key] for key in (*frontier.done, *frontier.failures)}
         bound = lower_bound(plan, ran, gpus)
         rival = Simulation(
-            plan, InTurn(plan), clock := Clock(), machines, fate, committing.outcome, lambda *_: None
+            plan, InTurn(plan), clock := Clock(), machines, fate, committing.outcome, lambda outcomes, _: outcomes
         ).run()
         watch.say("ran it again, handed out in turn")
     print(
@@ -124,9 +124,8 @@ def main() -> None:
     show("frontier", trace, bound, gpus)
     show("in turn", rival, bound, gpus)
     wall, used = (sum(spent.values()) / metered.decisions for spent in (metered.seconds, metered.used))
-    print(
-        f"\nthe frontier's own time: {wall * 1e3:.3f} ms a decision ({used * 1e3:.3f} of CPU), {metered.decisions:,} decisions"
-    )
+    each = f"{wall * 1e3:.3f} ms each, {used * 1e3:.3f} of CPU"
+    print(f"\n{metered.decisions:,} decisions; the frontier's own time is {each}")
     for what, count in metered.calls.items():
         print(f"  {what:<10}{count:>9} calls{metered.seconds[what]:>9.1f} s{metered.used[what]:>9.1f} CPU s")
     print(f"memory: at most {most:.0f} MB")

@@ -39,7 +39,7 @@ class Dispatcher(Protocol):
     def next(self) -> Group | None: ...
     def record(self, event: Event) -> None: ...
     def lost(self, group: Group, error: str) -> None: ...
-    def give_back(self, group: Group) -> None: ...
+    def taken_away(self, group: Group, error: str) -> None: ...
 
 
 @dataclass
@@ -138,7 +138,7 @@ class Simulation:
 
     Args:
         outcome: The outcome of a node that took so many seconds.
-        commit: Puts outcomes and failures into the store.
+        commit: Puts outcomes and failures into the store; what it returns is reported.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class Simulation:
         machines: Machines,
         fate: Fate,
         outcome: Callable[[Node, float], Outcome],
-        commit: Callable[[Sequence[Outcome], Sequence[Failure]], None],
+        commit: Callable[[Sequence[Outcome], Sequence[Failure]], Sequence[Outcome]],
     ) -> None:
         self._plan, self._dispatcher, self._clock, self._machines, self._fate = plan, dispatcher, clock, machines, fate
         self._outcome, self._commit = outcome, commit
@@ -196,11 +196,10 @@ class Simulation:
         """What has ended goes to the store, and then to whoever hands out."""
         ended, self._ended = self._ended, []
         failing = self._fate.failing
-        outcomes = {node.key: self._outcome(node, took) for node, took in ended if node.key not in failing}
+        outcomes = [self._outcome(node, took) for node, took in ended if node.key not in failing]
         failures = {node.key: Failure(node.key, FAILED, FAILED, {}) for node, _ in ended if node.key in failing}
-        self._commit([*outcomes.values()], [*failures.values()])
-        for key, outcome in outcomes.items():
-            self._dispatcher.record(NodeDone(key, outcome, self._clock.now))
+        for outcome in self._commit(outcomes, [*failures.values()]):
+            self._dispatcher.record(NodeDone(outcome.key, outcome, self._clock.now))
         for key, failure in failures.items():
             self._dispatcher.record(NodeFailed(key, failure, self._clock.now))
 
@@ -280,7 +279,7 @@ class Simulation:
         self._away.add(machine)
         self._free = deque(other for other in self._free if other != machine)
         for job in jobs:
-            self._dispatcher.give_back(job.group)
+            self._dispatcher.taken_away(job.group, "its node has died")
         self._at(self._clock.now + self._machines.away, self._bring_back, machine, draws)
 
     def _bring_back(self, machine: int, draws: numpy.random.Generator) -> None:

@@ -51,12 +51,12 @@ class InTurn:
                 self._skip(child)
 
     def lost(self, group: Group, error: str) -> None:
-        self.give_back(group)
-
-    def give_back(self, group: Group) -> None:
         self._ready.extend(
             node.key for node in group.nodes if node.key not in self.done and node.key not in self.failures
         )
+
+    def taken_away(self, group: Group, error: str) -> None:
+        self.lost(group, error)
 
 
 def lower_bound(plan: Plan, ran: Mapping[str, float], gpus: int) -> float:

@@ -86,19 +86,19 @@ class Committing:
     folders: int = 0
     times: Counter[str] = field(default_factory=Counter)
 
-    def __call__(self, outcomes: Sequence[Outcome], failures: Sequence[Failure]) -> None:
+    def __call__(self, outcomes: Sequence[Outcome], failures: Sequence[Failure]) -> list[Outcome]:
         start = time.perf_counter()
         rows = [item for item in outcomes if not item.folder]
-        for item in outcomes:
-            if item.folder:
-                self.store.commit_folder(item, {"weights.safetensors": lambda path: path.write_bytes(bytes(4096))})
+        write = {"weights.safetensors": lambda path: path.write_bytes(bytes(4096))}
+        folders = [self.store.commit_folder(item, write) for item in outcomes if item.folder]
         self.store.commit_rows(rows)
         for failure in failures:
             self.store.fail(failure)
         self.times.update(item.key for item in outcomes)
         self.rows, self.files = self.rows + len(rows), self.files + bool(rows)
-        self.folders += len(outcomes) - len(rows)
+        self.folders += len(folders)
         self.seconds += time.perf_counter() - start
+        return [*rows, *folders]
 
     def outcome(self, node: Node, seconds: float) -> Outcome:
         """Decided by the key, so that it is the same for whoever hands it out."""
@@ -143,10 +143,10 @@ class Metered:
         self.inner.lost(group, error)
         self._stop("lost", start)
 
-    def give_back(self, group: Group) -> None:
+    def taken_away(self, group: Group, error: str) -> None:
         start = self._start()
-        self.inner.give_back(group)
-        self._stop("give_back", start)
+        self.inner.taken_away(group, error)
+        self._stop("taken away", start)
 
     def _start(self) -> tuple[float, float]:
         return time.perf_counter(), time.thread_time()
