@@ -25,6 +25,7 @@ from orchestrator.storage.writing import explain, reason
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
 ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"
+ON = "with --address: only machines that Ray has labelled so; once for each label"
 COMMANDS = {
     "run": "run",
     "plan": "plan",
@@ -99,6 +100,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_spec(run)
     _add_machine(run)
     run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
+    run.add_argument("--on", action="append", default=[], metavar="LABEL=VALUE", help=ON)
     run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
     run.add_argument("--only", metavar="KEY", help="one trial only, of that key or with a node of it; the rest stays")

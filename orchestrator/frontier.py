@@ -18,6 +18,7 @@ from orchestrator.planning.node import Node
 from orchestrator.running.arrivals import Arrivals
 from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
 from orchestrator.running.grouping import Arrays, Group, Grouping
+from orchestrator.running.sharing import shared
 from orchestrator.storage.index import known
 from orchestrator.storage.leases import Leases
 from orchestrator.store import Failure, Outcome
@@ -62,7 +63,6 @@ class Frontier:
 
     def __post_init__(self) -> None:
         self._looked, self._arrivals = 0.0, Arrivals(self.leases.store)
-        # What came in since the caller looked.
         self.done.update(known(self.leases.store, self.plan.nodes.keys() - self.done.keys()))
         self._ended: set[str] = set()  # failed or skipped
         self._seeds = Seeds(self.plan, self.done, self._ended)
@@ -261,7 +261,7 @@ class Frontier:
             self._make_ready(key)
 
     def _finish(self, key: str, outcome: Outcome) -> None:
-        self.done[key] = outcome
+        self.done[key] = shared(outcome, self.plan.nodes[key])
         self._grouping.finish(key, outcome.seconds)
         self.leases.store.forget_failure(key)
         self._close(key)

@@ -211,7 +211,7 @@ class Store:
         with suppress(FileNotFoundError):
             names = os.listdir(self.rows_folder)
         for name in sorted(name for name in names if name.endswith(".jsonl") and name not in but):
-            yield name, _read_rows(self.rows_folder / name)
+            yield name, read_rows(self.rows_folder / name)
 
     def fail(self, failure: Failure) -> None:
         write_atomically(self.root / "failed" / f"{failure.key}.json", json.dumps(asdict(failure), indent=1))
@@ -275,7 +275,7 @@ class Store:
 
 
 @lru_cache(maxsize=10_000)
-def _read_rows(path: Path) -> list[Outcome]:
+def read_rows(path: Path) -> list[Outcome]:
     """The outcomes of a batch file, but for damaged lines; a file never changes, so each process reads it once."""
     found = []
     content = b""

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
-from orchestrator.running.resources import Resources
+from orchestrator.running.resources import Resources, label
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Store
 
@@ -29,7 +29,8 @@ def data_dir(request: Namespace) -> Path:
 def resources_of(request: Namespace) -> Resources:
     """What the options of `run` and `plan` let it use of the machine."""
     address, inline = getattr(request, "address", None), getattr(request, "inline", False)
-    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug)
+    labels = tuple(label(text) for text in getattr(request, "on", ()))
+    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug, labels)
 
 
 def saved_spec(store: Store, name: str) -> SweepSpec:

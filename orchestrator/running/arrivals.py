@@ -11,7 +11,7 @@ import time
 from collections.abc import Container, Iterable
 
 from orchestrator.storage.index import arrived, batches
-from orchestrator.store import Outcome, Store
+from orchestrator.store import Outcome, Store, read_rows
 
 QUICK = 1e-3  # seconds; a listing that takes no longer is done whenever somebody asks
 SHARE = 0.02  # of the time, at most, goes into listings that take longer
@@ -36,6 +36,7 @@ class Arrivals:
         start = time.perf_counter()
         if now or start >= self._due:
             found = arrived(self._store, self._seen)
+            read_rows.cache_clear()  # nobody in a driver reads them again: they would be there twice
             self._rows.update((key, outcome) for key, outcome in found.items() if key in awaited)
             took = time.perf_counter() - start
             self._due = start + took + (took / SHARE if took > QUICK else 0.0)

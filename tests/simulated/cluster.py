@@ -8,6 +8,7 @@ can die and a node can fail; all of it is drawn by node and by machine, so that 
 from __future__ import annotations
 
 import heapq
+import pickle
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -198,7 +199,8 @@ class Simulation:
         failing = self._fate.failing
         outcomes = [self._outcome(node, took) for node, took in ended if node.key not in failing]
         failures = {node.key: Failure(node.key, FAILED, FAILED, {}) for node, _ in ended if node.key in failing}
-        for outcome in self._commit(outcomes, [*failures.values()]):
+        # They come from other processes: nothing of them is shared with what is here.
+        for outcome in pickle.loads(pickle.dumps(self._commit(outcomes, [*failures.values()]))):
             self._dispatcher.record(NodeDone(outcome.key, outcome, self._clock.now))
         for key, failure in failures.items():
             self._dispatcher.record(NodeFailed(key, failure, self._clock.now))
