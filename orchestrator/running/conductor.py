@@ -17,6 +17,8 @@ from orchestrator.running.limits import exceeded
 from orchestrator.running.stopping import GRACE, Interrupted, Stopping
 from orchestrator.storage.writing import NotWritable
 
+BREAKDOWNS = 5  # how often in a row Tune may fail by itself
+
 
 class _Over(BaseException):
     """Ends Tune's loop at once. No Exception: Tune would first wait for every worker to end by itself."""
@@ -50,6 +52,7 @@ class Conductor:
     ) -> None:
         self._frontier, self._payload, self._stopping, self._kill = frontier, payload, stopping, kill
         self._crews: dict[str, Crew] = {}
+        self._breakdowns = 0  # of Tune, since anybody was heard of
         self._reason: BaseException | None = None  # why nothing more begins
         self._until = 0.0
         self.error: BaseException | None = None
@@ -65,7 +68,8 @@ class Conductor:
                 try:
                     return tune()
                 except Exception as error:  # Tune does not expect Ray to end a worker for its memory
-                    if not self._crews:
+                    self._breakdowns += 1
+                    if not self._crews or self._breakdowns > BREAKDOWNS:
                         self.error = error
                         return
                     self._tune_ended(str(error))
@@ -78,7 +82,7 @@ class Conductor:
         crews, self._crews = [*self._crews.values()], {}
         named = [crew for crew in crews if crew.name and crew.name in error]
         for crew in crews:
-            crew.excused = crew.excused or bool(named and crew not in named)
+            crew.excused = crew.excused or crew not in named  # where it names none, Tune itself has failed
             self._end(crew, error)
 
     @_guarded
@@ -112,6 +116,7 @@ class Conductor:
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         crew = self._crews[trial.trial_id]
+        self._breakdowns = 0
         crew.hear(result["events"])
         crew.excused = crew.excused or result["ending"]
         for event in result["events"]:
