@@ -94,7 +94,8 @@ def test_trials_share_gpus_in_parts_and_none_has_parts_of_two(machines: Machines
 
 def test_a_trial_waits_for_one_machine_that_holds_all_of_it(machines: Machines, tmp_path: Path):
     """Two CPUs are free, on two machines; a trial of two threads runs on the third alone."""
-    machines.add(1), machines.add(1)
+    for _ in range(2):
+        machines.add(1)
     large = machines.add(2)
     found = run(machines, tmp_path, Packing(2, 2, 4, 0, Arrays()), sleep=0.0)
     assert {item["machine"] for item in found} == {large}
