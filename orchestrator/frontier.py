@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.planning.adaptive import Seeds
 from orchestrator.planning.needs import needed, urgencies
 from orchestrator.planning.node import Node
-from orchestrator.running.arrivals import Arrivals
+from orchestrator.running.arrivals import URGENT, Arrivals
 from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
 from orchestrator.running.grouping import Arrays, Group, Grouping
 from orchestrator.running.sharing import shared
@@ -171,7 +171,7 @@ class Frontier:
 
     def fail(self, key: str, error: str, trace: str) -> None:
         """A node has failed for a reason that its worker cannot report, unless it has been committed meanwhile."""
-        if (outcome := self._arrivals.of([key], self._open, now=True).get(key)) is not None:
+        if (outcome := self._arrivals.of([key], self._open, URGENT).get(key)) is not None:
             return self.record(NodeDone(key, outcome, time.time()))
         failure = Failure(key, error, trace, {})
         self.leases.store.fail(failure)
@@ -180,7 +180,7 @@ class Frontier:
     def _left(self, group: Group) -> list[str]:
         """What of a group has not ended."""
         left = [node.key for node in group.nodes if node.key in self._running]
-        for key, outcome in self._arrivals.of(left, self._open, now=True).items() if left else ():
+        for key, outcome in self._arrivals.of(left, self._open, URGENT).items() if left else ():
             self.record(NodeDone(key, outcome, time.time()))
         return [key for key in left if key in self._running]
 

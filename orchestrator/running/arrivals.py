@@ -13,8 +13,9 @@ from collections.abc import Container, Iterable
 from orchestrator.storage.index import arrived, batches
 from orchestrator.store import Outcome, Store, read_rows
 
-QUICK = 1e-3  # seconds; a listing that takes no longer is done whenever somebody asks
+QUICK = 2e-3  # seconds; a listing that takes no longer is done whenever somebody asks
 SHARE = 0.02  # of the time, at most, goes into listings that take longer
+URGENT = 0.25  # of the time, where somebody has lost a worker: a thousand may go at once
 
 
 class Arrivals:
@@ -24,22 +25,22 @@ class Arrivals:
         self._store = store
         self._seen = batches(store)
         self._rows: dict[str, Outcome] = {}
-        self._due = 0.0  # when a slow listing may be done again
+        self._ended = self._took = 0.0  # when the last listing was done, and how long that took
 
-    def of(self, keys: Iterable[str], awaited: Container[str], now: bool = False) -> dict[str, Outcome]:
+    def of(self, keys: Iterable[str], awaited: Container[str], share: float = SHARE) -> dict[str, Outcome]:
         """The outcomes of those of `keys` that are there.
 
         Args:
             awaited: What somebody may still ask for: of all else nothing is kept.
-            now: List the batch files however long that takes.
+            share: The part of the time that may go into listing the batch files, where that is slow.
         """
         start = time.perf_counter()
-        if now or start >= self._due:
+        if self._took <= QUICK or start - self._ended >= self._took / share:
             found = arrived(self._store, self._seen)
             read_rows.cache_clear()  # nobody in a driver reads them again: they would be there twice
             self._rows.update((key, outcome) for key, outcome in found.items() if key in awaited)
-            took = time.perf_counter() - start
-            self._due = start + took + (took / SHARE if took > QUICK else 0.0)
+            self._ended = time.perf_counter()
+            self._took = self._ended - start
         there = ((key, self._rows.pop(key, None) or self._store.outcome(key)) for key in keys)
         return {key: outcome for key, outcome in there if outcome is not None}
 
