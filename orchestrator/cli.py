@@ -26,6 +26,7 @@ from orchestrator.storage.writing import explain, reason
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
 ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"
+ON = "with --address: only machines that Ray has labelled so; once for each label"
 COMMANDS = {
     "run": "run",
     "plan": "plan",
@@ -90,9 +91,7 @@ def _add_spec(command: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)"
-    )
+    command.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
     command.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
     command.add_argument("--array", type=_array, default="auto", metavar="off|auto|N", help=ARRAY)
 
@@ -111,6 +110,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     _add_spec(run)
     _add_machine(run)
     run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
+    run.add_argument("--on", action="append", default=[], metavar="LABEL=VALUE", help=ON)
     run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
     run.add_argument("--only", metavar="KEY", help="one trial only, of that key or with a node of it; the rest stays")

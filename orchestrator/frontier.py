@@ -1,4 +1,4 @@
-"""The frontier: which nodes are ready, in groups, most unlocking first.
+"""The frontier: which nodes are ready, in groups: what starts the longest chain first, then what unlocks most.
 
 A node is ready when its inputs are finished; it is handed out once it is leased.
 """
@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import heapq
 import time
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.adaptive import Seeds
-from orchestrator.planning.needs import heights, needed
+from orchestrator.planning.needs import needed, urgencies
 from orchestrator.planning.node import Node
+from orchestrator.running.arrivals import URGENT, Arrivals
 from orchestrator.running.events import Event, InputDamaged, NodeDone, NodeFailed, NodeSkipped, Observer, TrialsAdded
 from orchestrator.running.grouping import Arrays, Group, Grouping
-from orchestrator.storage.index import arrived, known
+from orchestrator.running.sharing import shared
+from orchestrator.storage.index import known
 from orchestrator.storage.leases import Leases
 from orchestrator.store import Failure, Outcome
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 ELSEWHERE_SECONDS = 1.0  # how often to look for nodes that another driver computes
 ATTEMPTS = 3  # how often a node may lose its worker, or find an input damaged, before it counts as failed
+MACHINES = 20  # how many machines may go under a node before it counts as failed: it may be what ends them
 BACKOFF = (0.5, 2.0, 8.0)  # seconds until the next attempt: what ended the worker may pass
 
 
@@ -38,6 +41,8 @@ class Frontier:
         slots: How many groups can run at once.
         arrays: Whether nodes are computed together.
         observers: Told of every event after it is recorded here.
+        seconds: What nodes are expected to take; nothing is known of those that are not in it.
+        clock: Seconds on a clock that never goes back.
 
     Attributes:
         damaged: What was wrong with the nodes that are computed again.
@@ -49,31 +54,26 @@ class Frontier:
     slots: int
     observers: Sequence[Observer] = ()
     arrays: Arrays = Arrays()  # noqa: RUF009 - it is frozen
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    clock: Callable[[], float] = lambda: time.monotonic()
     failures: dict[str, Failure] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     damaged: dict[str, str] = field(default_factory=dict)
     executed: int = 0
 
     def __post_init__(self) -> None:
-        self._batches = self.leases.store.batches()
-        self._arrived: dict[str, Outcome] = {}
-        # What came in since the caller looked.
+        self._looked, self._arrivals = 0.0, Arrivals(self.leases.store)
         self.done.update(known(self.leases.store, self.plan.nodes.keys() - self.done.keys()))
         self._ended: set[str] = set()  # failed or skipped
         self._seeds = Seeds(self.plan, self.done, self._ended)
-        self._open: set[str] = set()
+        self._open, self._running, self._elsewhere = set[str](), set[str](), set[str]()
         self._order = {key: position for position, key in enumerate(self.plan.nodes)}
         self._children: dict[str, dict[str, None]] = defaultdict(dict)
         self._waiting: dict[str, int] = {}
-        self._heap: list[tuple[int, int, int, str]] = []
-        self._heights = heights(self.plan)
-        self._ready: set[str] = set()
-        self._grouping = Grouping(self.plan, self.slots, self.arrays, self._ready)
-        self._running: set[str] = set()
-        self._elsewhere: set[str] = set()
-        self._looked = 0.0
-        self._attempts: dict[str, int] = defaultdict(int)
-        self._damages: dict[str, int] = defaultdict(int)
+        self._heap: list[tuple[float, int, int, int, str]] = []
+        self._urgencies = urgencies(self.plan, self.seconds)
+        self._grouping = Grouping(self.plan, self.slots, self.arrays)
+        self._attempts, self._machines, self._damages = Counter[str](), Counter[str](), Counter[str]()
         self._delayed: list[tuple[float, str]] = []
         self._take_up(self._seeds.wanted)
 
@@ -89,12 +89,11 @@ class Frontier:
             self._wait(key)
         return fresh
 
-    def _wait(self, key: str, also: str | None = None) -> None:
+    def _wait(self, key: str, also: Set[str] = frozenset()) -> None:
         """See what a node waits for: its inputs, and what else it needs as it has turned out; it may be ready."""
-        behind = {ref.key for ref in self.plan.nodes[key].inputs.values()} - self.done.keys()
-        behind |= {also} if also else set()
+        behind = {ref.key for ref in self.plan.nodes[key].inputs.values()}.difference(self.done) | also
         self._waiting[key] = len(behind)
-        self._ready.discard(key)
+        self._grouping.leave(key)
         self._elsewhere.discard(key)
         for parent in behind:
             self._children[parent][key] = None
@@ -113,11 +112,11 @@ class Frontier:
     def next(self) -> Group | None:
         """The next group, leased; None while all that is left waits."""
         self._look_elsewhere()
-        while self._delayed and self._delayed[0][0] <= time.monotonic():
+        while self._delayed and self._delayed[0][0] <= self.clock():
             self._wait(heapq.heappop(self._delayed)[1])
         while self._heap:
             key = heapq.heappop(self._heap)[-1]
-            if key not in self._ready:
+            if key not in self._grouping.ready:
                 continue
             chosen = self._grouping.choose(key)
             if self._last_attempt(key):  # it may be what ends its workers: nothing else shall fail for that
@@ -153,7 +152,7 @@ class Frontier:
                 self.fail(key, error.strip().splitlines()[-1] if error.strip() else "worker died", error)
             else:
                 self._let_go(key)
-                due = time.monotonic() + BACKOFF[min(self._attempts[key], len(BACKOFF)) - 1]
+                due = self.clock() + BACKOFF[min(self._attempts[key], len(BACKOFF)) - 1]
                 heapq.heappush(self._delayed, (due, key))
 
     def give_back(self, group: Group) -> None:
@@ -162,9 +161,17 @@ class Frontier:
             self._let_go(key)
             self._wait(key)
 
+    def taken_away(self, group: Group, error: str) -> None:
+        """The machine of `group` has gone: no fault of its nodes, but of one under which machines go each time."""
+        for key in self._left(group):
+            self._machines[key] += 1
+            if self._machines[key] >= MACHINES:
+                self.fail(key, f"{MACHINES} machines went while they computed it", error)
+        self.give_back(group)
+
     def fail(self, key: str, error: str, trace: str) -> None:
         """A node has failed for a reason that its worker cannot report, unless it has been committed meanwhile."""
-        if (outcome := known(self.leases.store, [key]).get(key)) is not None:
+        if (outcome := self._arrivals.of([key], self._open, URGENT).get(key)) is not None:
             return self.record(NodeDone(key, outcome, time.time()))
         failure = Failure(key, error, trace, {})
         self.leases.store.fail(failure)
@@ -173,7 +180,7 @@ class Frontier:
     def _left(self, group: Group) -> list[str]:
         """What of a group has not ended."""
         left = [node.key for node in group.nodes if node.key in self._running]
-        for key, outcome in known(self.leases.store, left).items() if left else ():
+        for key, outcome in self._arrivals.of(left, self._open, URGENT).items() if left else ():
             self.record(NodeDone(key, outcome, time.time()))
         return [key for key in left if key in self._running]
 
@@ -196,7 +203,7 @@ class Frontier:
         for child in self._open - self._running - opened - {key}:
             if any(ref.key in fresh for ref in self.plan.nodes[child].inputs.values()):
                 self._wait(child)
-        self._wait(key, also=damaged if damaged in self._open else None)
+        self._wait(key, also={damaged} & self._open)
         self.tell(replace(event, nodes=opened))
 
     def _gone(self, damaged: str) -> frozenset[str]:
@@ -212,7 +219,7 @@ class Frontier:
         return frozenset(found - self._open - self._ended)
 
     def _last_attempt(self, key: str) -> bool:
-        return self._attempts.get(key, 0) == ATTEMPTS - 1
+        return self._attempts[key] == ATTEMPTS - 1
 
     def tell(self, event: Event) -> None:
         """Tell the observers of something that changes nothing here, or has."""
@@ -220,15 +227,15 @@ class Frontier:
             observer(event)
 
     def _make_ready(self, key: str) -> None:
-        self._ready.add(key)
         self._grouping.make_ready(key)
-        uses = len(self.plan.uses(key))
-        heapq.heappush(self._heap, (-self._heights[key], -uses, self._order[key], key))
+        seconds, stages = self._urgencies[key]
+        heapq.heappush(self._heap, (-seconds, -stages, -len(self.plan.uses(key)), self._order[key], key))
 
     def _lease(self, keys: Iterable[str]) -> tuple[Node, ...]:
         chosen = [*keys]
+        for key in chosen:
+            self._grouping.leave(key)
         leased = self.leases.claim_all(chosen)
-        self._ready.difference_update(chosen)
         self._running.update(leased)
         self._elsewhere.update(set(chosen).difference(leased))
         self._take(leased)  # another driver may have finished and given back a node since we read the store
@@ -236,29 +243,23 @@ class Frontier:
 
     def _take(self, keys: Collection[str]) -> None:
         """Count as finished what another driver has put into the store."""
-        store = self.leases.store
-        rows = arrived(store, self._batches)
-        self._arrived.update({key: rows[key] for key in rows if key in self._open})
-        found = {key: self._arrived.pop(key) for key in keys if key in self._arrived}
-        found |= store.outcomes(key for key in keys if key not in found)
-        for key in keys:
-            if outcome := found.get(key):
-                self._finish(key, outcome)
-                self.tell(NodeDone(key, outcome, time.time()))
-                self._grow(key)
+        for key, outcome in self._arrivals.of(keys, self._open).items():
+            self._finish(key, outcome)
+            self.tell(NodeDone(key, outcome, time.time()))
+            self._grow(key)
 
     def _look_elsewhere(self) -> None:
         """Take what other drivers have finished; try to lease what they left."""
-        if not self._elsewhere or time.monotonic() - self._looked < ELSEWHERE_SECONDS:
+        if not self._elsewhere or self.clock() - self._looked < ELSEWHERE_SECONDS:
             return
-        self._looked = time.monotonic()
+        self._looked = self.clock()
         parked, self._elsewhere = self._elsewhere, set()
         self._take(parked)
         for key in parked & self._open:
             self._make_ready(key)
 
     def _finish(self, key: str, outcome: Outcome) -> None:
-        self.done[key] = outcome
+        self.done[key] = shared(outcome, self.plan.nodes[key])
         self._grouping.finish(key, outcome.seconds)
         self.leases.store.forget_failure(key)
         self._close(key)
@@ -269,8 +270,9 @@ class Frontier:
 
     def _close(self, key: str) -> None:
         self._running.discard(key)
-        self._ready.discard(key)
+        self._grouping.leave(key)
         self._open.discard(key)
+        self._arrivals.forget(key)
         self.leases.release(key)
 
     def _grow(self, key: str) -> None:

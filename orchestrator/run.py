@@ -14,7 +14,9 @@ from orchestrator import record
 from orchestrator.frontier import Frontier
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.planning import adaptive
+from orchestrator.planning.forecast import Pricing
 from orchestrator.planning.needs import needed
+from orchestrator.planning.outlook import learnt
 from orchestrator.running.events import Event, NodeFailed, Observer
 from orchestrator.running.recording import recording
 from orchestrator.running.resources import Packing, Resources, pack
@@ -107,7 +109,8 @@ def execute_plan(
     with Stopping() as stopping, Leases(store, driver, stop=stopping.ask) as leases:
         while True:
             packing = pack_plan(plan, done, resources)
-            frontier = Frontier(plan, done, leases, packing.workers, observers, packing.arrays)
+            seconds = _expected(plan, store, done, packing)
+            frontier = Frontier(plan, done, leases, packing.workers, observers, packing.arrays, seconds)
             frontier.reopen(again)
             try:
                 if not frontier.finished:
@@ -153,6 +156,15 @@ def compute_trial(
         _engine(resources)(frontier, store, data_dir, resources, packing, stopping)
         write_records(plan, store, {**done, **frontier.done})
     return failures
+
+
+def _expected(plan: Plan, store: Store, done: Mapping[str, Outcome], packing: Packing) -> dict[str, float]:
+    """The seconds that each node which is not done may take, as far as the store or its operations tell."""
+    left = {key: node for key, node in plan.nodes.items() if key not in done}
+    if not left:
+        return {}
+    pricing = Pricing(learnt(store, index.look(store, ())), "cuda" if packing.gpus else "cpu")
+    return {key: pricing.of(node).seconds for key, node in left.items()}
 
 
 def _set_aside_unreadable(plan: Plan, store: Store, done: Mapping[str, Outcome]) -> Damages:

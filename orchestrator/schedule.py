@@ -199,8 +199,12 @@ def schedule(
     with _ray(resources, packing), tempfile.TemporaryDirectory(prefix="sweep-tune-", ignore_cleanup_errors=True) as at:
         stopping.listen()  # ray.init() has put a handler of its own in place
         conductor = _Conductor(frontier, payload, stopping, ray.kill)
+        trainable = tune.with_resources(_GroupTrainable, _place(resources, packing))
         run = threading.Thread(
-            target=conductor.run, args=(lambda: _tuner(packing, at, conductor).fit(),), name="tune", daemon=True
+            target=conductor.run,
+            args=(lambda: _tuner(trainable, packing, at, conductor).fit(),),
+            name="tune",
+            daemon=True,
         )
         run.start()
         node: Any = ray_worker._global_node
@@ -214,9 +218,16 @@ def schedule(
         raise conductor.error
 
 
-def _tuner(packing: Packing, folder: str, conductor: _Conductor) -> tune.Tuner:
+def _place(resources: Resources, packing: Packing) -> tune.PlacementGroupFactory:
+    """What a worker takes, in one piece: a trial never has parts of two machines."""
+    labels = [dict(resources.labels)] if resources.labels else []
+    piece = {"CPU": packing.threads, "GPU": packing.gpus_per_worker}
+    return tune.PlacementGroupFactory([piece], bundle_label_selector=labels)
+
+
+def _tuner(trainable: Any, packing: Packing, folder: str, conductor: _Conductor) -> tune.Tuner:
     return tune.Tuner(
-        tune.with_resources(_GroupTrainable, {"cpu": packing.threads, "gpu": packing.gpus_per_worker}),
+        trainable,
         tune_config=tune.TuneConfig(
             search_alg=_FrontierSearcher(conductor),
             num_samples=sys.maxsize,

@@ -273,11 +273,8 @@ class Store(Contents):
 
     def rows(self, but: frozenset[str] = frozenset()) -> Iterator[tuple[str, list[Outcome]]]:
         """The outcomes of every batch file whose name is not in `but`, by file name."""
-        if not self.rows_folder.is_dir():
-            return
-        for path in sorted(self.rows_folder.glob("*.jsonl")):
-            if path.name not in but:
-                yield path.name, read_rows(path)
+        for name in sorted(self.batches() - but):
+            yield name, read_rows(self.rows_folder / name)
 
     def files(self, key: str) -> list[str]:
         """Where what the store has of a node with files lies."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
-from orchestrator.running.resources import Resources
+from orchestrator.running.resources import Resources, label
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Store
 
@@ -43,7 +43,9 @@ def resources_of(request: Namespace) -> Resources:
         from orchestrator.schedule import node_cores  # loads Ray
 
         cores = node_cores(address)
-    return Resources(request.jobs, request.gpus, address, inline, request.array, inline and request.debug, cores)
+    labels = tuple(label(text) for text in getattr(request, "on", ()))
+    debug = inline and request.debug
+    return Resources(request.jobs, request.gpus, address, inline, request.array, debug, cores, labels)
 
 
 def saved_spec(store: Store, name: str) -> SweepSpec:

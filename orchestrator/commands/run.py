@@ -33,6 +33,8 @@ def run_command(request: Namespace) -> int:
 
     if request.inline and (request.address or request.jobs):
         raise SweepError("--inline runs everything in this process: it goes with neither --address nor --jobs")
+    if request.on and not request.address:
+        raise SweepError("--on LABEL=VALUE chooses among the machines of a Ray that runs: it goes with --address")
     plans = [planned(path, request) for path in request.specs]
     store = Store.at(request.store).refresh()
     if request.only is not None:

@@ -1,4 +1,4 @@
-"""What is left of a plan: the nodes to compute, and how much waits for each."""
+"""What is left of a plan: the nodes to compute, and what waits for each."""
 
 from __future__ import annotations
 
@@ -29,10 +29,17 @@ def needed(plan: Plan, done: Mapping[str, Outcome], trials: Iterable[PlannedTria
     return frozenset(found)
 
 
-def heights(plan: Plan) -> dict[str, int]:
-    """How many stages still follow each node, at most: what starts the longest chains goes first."""
-    found: dict[str, int] = dict.fromkeys(plan.nodes, 0)
+def urgencies(plan: Plan, seconds: Mapping[str, float]) -> dict[str, tuple[float, int]]:
+    """For each node the longest chain that starts with it: in expected seconds, its own included, and in stages behind.
+
+    What starts the longest chain goes first: it is what the whole sweep would wait for in the end. Chains of equal
+    length tie, as do those of which nothing is known: there the number of stages decides.
+    """
+    behind: dict[str, tuple[float, int]] = dict.fromkeys(plan.nodes, (0.0, 0))
     for key in reversed([*plan.nodes]):
+        chain, stages = behind[key]
+        behind[key] = chain + seconds.get(key, 0.0), stages
         for ref in plan.nodes[key].inputs.values():
-            found[ref.key] = max(found[ref.key], found[key] + 1)
-    return found
+            longest, most = behind[ref.key]
+            behind[ref.key] = max(longest, behind[key][0]), max(most, stages + 1)
+    return behind

@@ -11,11 +11,13 @@ from functools import wraps
 from typing import Any
 
 from orchestrator.frontier import Frontier
-from orchestrator.running.crew import Crew, last_words
+from orchestrator.running.crew import Crew, last_words, machine_gone
 from orchestrator.running.events import StopAsked
 from orchestrator.running.limits import exceeded
 from orchestrator.running.stopping import GRACE, Interrupted, Stopping
 from orchestrator.storage.writing import NotWritable
+
+BREAKDOWNS = 5  # how often in a row Tune may fail by itself
 
 
 class _Over(BaseException):
@@ -50,6 +52,7 @@ class Conductor:
     ) -> None:
         self._frontier, self._payload, self._stopping, self._kill = frontier, payload, stopping, kill
         self._crews: dict[str, Crew] = {}
+        self._breakdowns = 0  # of Tune, since anybody was heard of
         self._reason: BaseException | None = None  # why nothing more begins
         self._until = 0.0
         self.error: BaseException | None = None
@@ -65,7 +68,8 @@ class Conductor:
                 try:
                     return tune()
                 except Exception as error:  # Tune does not expect Ray to end a worker for its memory
-                    if not self._crews:
+                    self._breakdowns += 1
+                    if not self._crews or self._breakdowns > BREAKDOWNS:
                         self.error = error
                         return
                     self._tune_ended(str(error))
@@ -78,10 +82,8 @@ class Conductor:
         crews, self._crews = [*self._crews.values()], {}
         named = [crew for crew in crews if crew.name and crew.name in error]
         for crew in crews:
-            if crew.excused or (named and crew not in named):
-                self._frontier.give_back(crew.group)
-            else:
-                self._frontier.lost(crew.group, last_words(error))
+            crew.excused = crew.excused or crew not in named  # where it names none, Tune itself has failed
+            self._end(crew, error)
 
     @_guarded
     def next(self, trial_id: str) -> dict[str, Any] | None:
@@ -114,6 +116,7 @@ class Conductor:
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         crew = self._crews[trial.trial_id]
+        self._breakdowns = 0
         crew.hear(result["events"])
         crew.excused = crew.excused or result["ending"]
         for event in result["events"]:
@@ -131,11 +134,16 @@ class Conductor:
 
     @_guarded
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        crew = self._crews.pop(trial.trial_id)
+        self._end(self._crews.pop(trial.trial_id), str(trial.get_error() or ""))
+
+    def _end(self, crew: Crew, error: str) -> None:
+        """A worker has ended in the middle of its group; Ray says why."""
         if crew.excused:
             self._frontier.give_back(crew.group)
+        elif machine_gone(error):
+            self._frontier.taken_away(crew.group, error)
         else:
-            self._frontier.lost(crew.group, last_words(str(trial.get_error() or "")))
+            self._frontier.lost(crew.group, last_words(error))
 
     def _look(self) -> None:
         """See whether somebody must leave, and whether all have."""

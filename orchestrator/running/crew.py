@@ -64,3 +64,8 @@ def last_words(error: str) -> str:
     memory = any(word in error for word in ("OutOfMemory", "low on memory", "OOM"))
     why = "out of host memory: Ray ended the worker process" if memory else "the worker process ended"
     return f"{error}\n{why} before the node was finished"
+
+
+def machine_gone(error: str) -> bool:
+    """Whether Ray says that a worker has ended because its whole machine has: taken away, or cut off for long."""
+    return "its node has died" in error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Set
+from collections import OrderedDict, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from orchestrator.planning.node import Node
@@ -49,15 +50,19 @@ class Grouping:
 
     Args:
         slots: How many groups can run at once.
-        ready: The nodes that are ready; the caller adds to it and takes away.
+
+    Attributes:
+        ready: The nodes that are ready.
     """
 
-    def __init__(self, plan: Plan, slots: int, arrays: Arrays, ready: Set[str]) -> None:
+    def __init__(self, plan: Plan, slots: int, arrays: Arrays) -> None:
         self._nodes: Mapping[str, Node] = plan.nodes
-        self._slots, self._arrays, self._ready = slots, arrays, ready
+        self._slots, self._arrays = slots, arrays
+        self.ready: set[str] = set()
         self._siblings: dict[str, dict[str, None]] = defaultdict(dict)
-        self._kinds: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-        self._alike: dict[str | None, dict[str, None]] = defaultdict(dict)
+        # Those ready by kind, longest first. An ordered dictionary: a plain one finds its first slowly once many went.
+        self._kinds: dict[tuple[str, str], OrderedDict[str, None]] = defaultdict(OrderedDict)
+        self._alike: dict[str | None, OrderedDict[str, None]] = defaultdict(OrderedDict)
         self._costs: dict[tuple[str, str], _Cost] = defaultdict(_Cost)
 
     def add(self, key: str) -> None:
@@ -65,8 +70,17 @@ class Grouping:
         self._siblings[self._nodes[key].siblings][key] = None
 
     def make_ready(self, key: str) -> None:
+        self.ready.add(key)
         self._kinds[self._kind(key)][key] = None
-        self._alike[self._nodes[key].array][key] = None
+        if self.together(key):
+            self._alike[self._nodes[key].array][key] = None
+
+    def leave(self, key: str) -> None:
+        """A node is not ready, or no longer."""
+        if key in self.ready:
+            self.ready.discard(key)
+            del self._kinds[self._kind(key)][key]
+            self._alike[self._nodes[key].array].pop(key, None)
 
     def finish(self, key: str, seconds: float) -> None:
         """A node has taken so long."""
@@ -90,8 +104,7 @@ class Grouping:
         mean = self._costs[self._kind(first)].mean
         if mean is None or mean > GROUP_SECONDS:
             return chosen
-        kind = {key: None for key in self._kinds[self._kind(first)] if key in self._ready}
-        self._kinds[self._kind(first)] = kind
+        kind = self._kinds[self._kind(first)]
         share = -(-len(kind) // (2 * self._slots))
         limit = max(len(chosen), min(share, int(GROUP_SECONDS / max(mean, 1e-4))))
         taken = set(chosen)
@@ -105,11 +118,11 @@ class Grouping:
         return chosen
 
     def _ready_siblings(self, key: str) -> list[str]:
-        return [item for item in self._siblings[self._nodes[key].siblings] if item in self._ready]
+        return [item for item in self._siblings[self._nodes[key].siblings] if item in self.ready]
 
     def _array(self, first: str) -> list[str]:
         """A worker's share of those that can be computed together with it, those ready longest first."""
-        kind = self._nodes[first].array
-        self._alike[kind] = {key: None for key in self._alike[kind] if key in self._ready}
-        alike = [first, *(key for key in self._alike[kind] if key != first)]
-        return alike[: max(-(-len(alike) // self._slots), self._arrays.slots or 1)]
+        alike = self._alike[self._nodes[first].array]
+        share = max(-(-len(alike) // self._slots), self._arrays.slots or 1)
+        others = islice((key for key in alike if key != first), share - 1)
+        return [first, *others]

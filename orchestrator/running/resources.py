@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,6 +28,7 @@ class Resources:
         inline: Everything in this process, without Ray.
         array: Whether nodes are computed together: auto is on for GPUs and off for CPUs; a number is on, of so many.
         debug: A debugger where a node fails; only inline.
+        labels: What the machines of the Ray at `address` must be labelled with to be used.
     """
 
     jobs: int | None = None
@@ -36,6 +38,7 @@ class Resources:
     array: Literal["off", "auto"] | int = "auto"
     debug: bool = False
     cores: tuple[float, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
 
     @property
     def device(self) -> str:
@@ -97,6 +100,22 @@ def pack(resources: Resources, threads: int, nodes: int) -> Packing:
     wanted = resources.jobs or resources.gpus or sum(int(own // threads) for own in nodes_cores)  # none straddles nodes
     workers = 1 if resources.inline else max(1, min(wanted, nodes))
     return Packing(workers, threads, cores, min(resources.gpus, workers), resources.arrays)
+
+
+def label(text: str) -> tuple[str, str]:
+    """`LABEL=VALUE` as `--on` says it.
+
+    Raises:
+        SweepError: it is none, or not of the letters that Ray's labels have.
+
+    Example:
+        >>> label("ray.io/accelerator-type=H200")
+        ('ray.io/accelerator-type', 'H200')
+    """
+    found = re.fullmatch(r"([\w./-]{1,126})=([A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)", text, re.ASCII)
+    if found is None:
+        raise SweepError(f"--on {text}: expected LABEL=VALUE, of letters, digits and . _ - as Ray's labels are")
+    return found[1], found[2]
 
 
 def usable_cores() -> int:

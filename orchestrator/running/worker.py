@@ -16,6 +16,7 @@ from typing import Any
 
 from orchestrator.execute import Executor
 from orchestrator.running.events import Event, NodeDone, NodeFailed
+from orchestrator.running.nearby import nearby
 from orchestrator.running.stopping import Interrupted
 from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Store
@@ -56,7 +57,7 @@ class Worker:
             store = Store.at(job["store"]).join()
             executor = Executor(
                 store,
-                Path(job["data"]),
+                nearby(Path(job["data"])),
                 job["device"],
                 job["provenance"],
                 self._events.put,

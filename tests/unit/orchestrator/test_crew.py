@@ -13,7 +13,7 @@ from orchestrator.errors import EngineLost
 from orchestrator.planning.node import Node
 from orchestrator.running import crew as crew_module
 from orchestrator.running import pulse as pulse_module
-from orchestrator.running.crew import SILENCE, Crew, last_words
+from orchestrator.running.crew import SILENCE, Crew, last_words, machine_gone
 from orchestrator.running.events import NodeFailed, NodeStarted
 from orchestrator.running.grouping import Group
 from orchestrator.running.pulse import LOST_SECONDS, Pulse
@@ -83,6 +83,13 @@ def test_the_last_line_says_memory_where_it_was_that():
     killed = last_words("Task was killed due to the node running low on memory.\n...").splitlines()
     assert killed[-1] == "out of host memory: Ray ended the worker process before the node was finished"
     assert last_words("The actor died").splitlines()[-1] == "the worker process ended before the node was finished"
+
+
+def test_a_machine_that_has_gone_is_told_from_a_worker_that_has_ended():
+    died = "The actor died because its node has died. Node Id: 3f. The actor's node was terminated unexpectedly"
+    assert machine_gone(died)
+    assert not machine_gone("Task was killed due to the node running low on memory.")
+    assert not machine_gone("The actor died unexpectedly before finishing this task. Worker unexpectedly exits")
 
 
 @pytest.fixture

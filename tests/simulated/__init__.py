@@ -1,0 +1,1 @@
+"""A cluster that is simulated, and what runs on it."""
