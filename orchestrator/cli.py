@@ -90,9 +90,7 @@ def _add_spec(command: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)"
-    )
+    command.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
     command.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
     command.add_argument("--array", type=_array, default="auto", metavar="off|auto|N", help=ARRAY)
 
