@@ -220,9 +220,9 @@ def schedule(
 
 def _place(resources: Resources, packing: Packing) -> tune.PlacementGroupFactory:
     """What a worker takes, in one piece: a trial never has parts of two machines."""
-    labels = [dict(resources.labels)] if resources.labels else []
     piece = {"CPU": packing.threads, "GPU": packing.gpus_per_worker}
-    return tune.PlacementGroupFactory([piece], bundle_label_selector=labels)
+    labels: dict[str, Any] = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
+    return tune.PlacementGroupFactory([piece], **labels)
 
 
 def _tuner(trainable: Any, packing: Packing, folder: str, conductor: _Conductor) -> tune.Tuner:
