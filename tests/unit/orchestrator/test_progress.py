@@ -167,6 +167,21 @@ def test_a_plain_line_says_how_long_is_left() -> None:
     assert progress_line("demo", made, T + 20) == ("demo: 1 of 4 trials; nodes: 2 done, 4 waiting; 20 s; ~40 s left")
 
 
+def test_nothing_is_said_of_the_time_left_while_nobody_knows_it() -> None:
+    made = tally(NodeStarted("fit0", T, "w"))
+    assert "left" not in progress_line("demo", made, T + 5)
+    made.expected = Left(60.0, None, False)
+    assert progress_line("demo", made, T + 5).endswith("; 5 s; ~55 s left")
+    assert progress_line("demo", made, T + 59.9).endswith("; 1:00 min"), "~0 s left would be a lie"
+    assert progress_line("demo", made, T + 600).endswith("; 10:00 min")
+    made.take(done("fit0", 10.0))
+    made.take(NodeStarted("fit1", T, "w"))
+    made.take(NodeStarted("go00.1", T, "w"))
+    for key in ("go00.1", "go00.2", "go10.1", "go10.2"):
+        made.take(done(key, 10.0))
+    assert progress_line("demo", made, T + 600).endswith("1 running; 10:00 min"), "it takes longer than the others did"
+
+
 def test_json_lines_are_strict_json() -> None:
     stream = io.StringIO()
     with Progress(a_plan(), a_plan().nodes, stream, "json") as progress:
