@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from orchestrator.planning import adaptive
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
     from orchestrator.store import Outcome
+
+SMALL = 0.01  # of the longest chain of a plan
 
 
 def needed(plan: Plan, done: Mapping[str, Outcome], trials: Iterable[PlannedTrial] | None = None) -> frozenset[str]:
@@ -34,6 +37,9 @@ def urgencies(plan: Plan, seconds: Mapping[str, float]) -> dict[str, tuple[float
 
     What starts the longest chain goes first: it is what the whole sweep would wait for in the end. Chains of equal
     length tie, as do those of which nothing is known: there the number of stages decides.
+
+    What takes next to nothing, such as most measures behind their training, goes before all else (its chain is said to
+    be endless): nobody waits for it, and it finishes trials. Else they would all finish in the last minutes.
     """
     behind: dict[str, tuple[float, int]] = dict.fromkeys(plan.nodes, (0.0, 0))
     for key in reversed([*plan.nodes]):
@@ -42,4 +48,5 @@ def urgencies(plan: Plan, seconds: Mapping[str, float]) -> dict[str, tuple[float
         for ref in plan.nodes[key].inputs.values():
             longest, most = behind[ref.key]
             behind[ref.key] = max(longest, behind[key][0]), max(most, stages + 1)
-    return behind
+    small = SMALL * max((chain for chain, _ in behind.values()), default=0.0)
+    return {key: (math.inf if chain <= small else chain, stages) for key, (chain, stages) in behind.items()}

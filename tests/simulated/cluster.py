@@ -117,7 +117,7 @@ class Trace:
     taken_away: int = 0
     crashed: int = 0
     groups: int = 0
-    started: list[tuple[float, str]] = field(default_factory=list)
+    started: list[tuple[float, str]] = field(default_factory=list, repr=False)
 
     @property
     def utilization(self) -> float:

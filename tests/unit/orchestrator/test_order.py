@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 
 from orchestrator.frontier import MACHINES, Arrays, Frontier
 from orchestrator.plan import Plan
-from orchestrator.planning.needs import urgencies
+from orchestrator.planning.needs import SMALL, urgencies
 from orchestrator.running import arrivals
 from orchestrator.running.arrivals import Arrivals
 from orchestrator.running.grouping import Grouping
@@ -64,7 +65,14 @@ def test_the_longest_chain_behind_each_node(seed: int):
         own = seconds.get(key, 0.0)
         return own + max((chain for chain, _ in behind), default=0.0), max((1 + more for _, more in behind), default=0)
 
-    assert urgencies(made, seconds) == {key: pytest.approx(longest(key)) for key in keys}
+    found, small = {key: longest(key) for key in keys}, SMALL * max(chain for chain, _ in map(longest, keys))
+    expected = {key: (math.inf if chain <= small else chain, stages) for key, (chain, stages) in found.items()}
+    assert urgencies(made, seconds) == {key: pytest.approx(pair) for key, pair in expected.items()}
+
+
+def test_what_takes_next_to_nothing_goes_first_and_finishes_trials(leases: Leases):
+    made = plan(node("a"), node("m", "a"), node("b"), node("c"), targets="m b c")
+    assert order(made, leases, {"a": 100.0, "m": 0.1, "b": 90.0, "c": 80.0}) == "ambc"
 
 
 def test_machines_that_go_are_no_attempts_but_not_without_end(leases: Leases):
