@@ -133,6 +133,7 @@ def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
     status.add_argument("name", nargs="?", metavar="NAME", help="a sweep (default: all of the store)")
     status.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
     status.add_argument("--follow", action="store_true", help="go on while one of them runs: a line at each change")
+    status.add_argument("--tracking-uri", metavar="U", help="ask an MLflow server, where the store cannot be seen")
     _add_store(status)
     logs = commands.add_parser("logs", help="what a sweep wrote to its log, or what is known of one trial")
     logs.add_argument("name", metavar="NAME")

@@ -84,7 +84,7 @@ def _run_only(plans: Sequence[Plan], store: Store, request: Namespace) -> int:
 def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecast, request: Namespace) -> int:
     from orchestrator.progress import Progress
     from orchestrator.run import pack_plan, run_sweep
-    from orchestrator.terminal.closing import closing
+    from orchestrator.terminal.closing import closing, closing_fields
     from orchestrator.terminal.quiet import quiet
 
     resources = resources_of(request)
@@ -97,7 +97,10 @@ def _run_one(plan: Plan, store: Store, done: dict[str, Outcome], coming: Forecas
         print(packing, flush=True)
         summary = run_sweep(plan, store, done, data_dir(request), resources, request.tracking_uri, [progress])
     store.publish(log)
-    if mode != "json":
+    if mode == "json":
+        fields = closing_fields(plan, store, summary, progress.tally)
+        print(json.dumps({"event": "sweep_closed", "time": time.time(), "sweep": plan.spec.record_name, **fields}))
+    else:
         print(closing(plan, store, summary, progress.tally, time.time()))
     return 0 if summary.complete else 1
 

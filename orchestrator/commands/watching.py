@@ -57,11 +57,13 @@ class State:
 
 
 def status_command(request: Namespace) -> int:
-    """`sweep status`: from the saved specs and the store, never from what a driver believes."""
+    """`sweep status`: from the saved specs and the store, never from what a driver believes; or as MLflow has it."""
     if request.address:
         from orchestrator.commands.submit import job_status
 
         return job_status(request)
+    if request.tracking_uri is not None:
+        return _status_of_server(request)
     store = Store.at(request.store).refresh()
     leases = Leases(store)  # one for all looks: whether a driver elsewhere lives shows only with time
     names = [request.name] if request.name else sweep_names(store)
@@ -79,6 +81,26 @@ def status_command(request: Namespace) -> int:
             return 0
         time.sleep(FOLLOW_SECONDS)
         store.refresh()
+
+
+def _status_of_server(request: Namespace) -> int:
+    """The same from a tracking server, where the store cannot be seen."""
+    from orchestrator.to_mlflow.standing import standings
+    from orchestrator.tracking import target
+
+    target(Store.at(request.store), request.tracking_uri)  # refuses one that holds a password
+    told: dict[str, str] = {}
+    while True:
+        found = standings(request.tracking_uri, request.name)
+        if not found:
+            print(f"no sweeps in {request.tracking_uri}")
+        for standing in found:
+            if told.get(standing.name) != str(standing):
+                print(standing, flush=True)
+            told[standing.name] = str(standing)
+        if not request.follow or not any(standing.drivers for standing in found):
+            return 0
+        time.sleep(FOLLOW_SECONDS)
 
 
 def _plans(store: Store, names: Iterable[str], request: Namespace) -> Iterator[tuple[str, Plan]]:

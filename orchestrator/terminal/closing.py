@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 from orchestrator import record, tables
 from orchestrator.claims import judge_all
@@ -57,12 +58,8 @@ def _errors(summary: Summary, plan: Plan, store: Store, tally: Tally) -> str:
             lines.append(f"      {debug_command(plan, key, store)}")
     if len(shown) > ERRORS:
         lines.append(f"  and {len(shown) - ERRORS} more kinds")
-    return "\n".join(
-        [
-            f"What failed (run again to try once more; tracebacks: sweep logs {plan.spec.record_name} --trial KEY):",
-            *lines,
-        ]
-    )
+    tracebacks = f"  tracebacks: sweep logs {plan.spec.record_name}{_where(store)} --trial KEY"
+    return "\n".join(["What failed (run again to try once more):", *lines, tracebacks])
 
 
 def _damages(summary: Summary, store: Store) -> str:
@@ -70,8 +67,33 @@ def _damages(summary: Summary, store: Store) -> str:
     return "\n".join([f"Damaged, computed again, and kept in {store.uri}/damaged:", *lines])
 
 
+def closing_fields(plan: Plan, store: Store, summary: Summary, tally: Tally) -> dict[str, Any]:
+    """What `closing` says, for programs: the last of the JSON lines; tables are in the report and the records."""
+    name = plan.spec.record_name
+    claims = judge_all(plan.spec.claims.values(), record.read(store.records_folder(name))) if plan.spec.claims else []
+    return {
+        "statuses": summary.statuses,
+        "executed": summary.executed,
+        "reused": summary.reused,
+        "errors": summary.errors,
+        "damaged": summary.damaged,
+        "hours": {kind: seconds / 3600 for kind, seconds in tally.spent.items()},
+        "claims": {verdict.name: verdict.verdict for verdict in claims},
+        "records": str(store.records_folder(name) / "trials.parquet"),
+        "report": summary.report and str(summary.report),
+        "log": str(store.sweep_folder(name) / "run.log"),
+        "mlflow": summary.page or None,
+        "unsent": summary.unsent,
+    }
+
+
+def _where(store: Store) -> str:
+    """The option that names the store, where it is needed."""
+    return "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(store.uri)}"
+
+
 def _places(store: Store, name: str, summary: Summary) -> str:
-    where = "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(store.uri)}"
+    where = _where(store)
     lines = [
         f"Records   {store.records_folder(name) / 'trials.parquet'}",
         f"Table     sweep table {name}{where} --format latex",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.terminal.tally import Running, Tally
+from orchestrator.terminal.tally import Running, Tally, described
 from orchestrator.terminal.wording import duration, left_text, node_counts, pace_text
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ def frame(name: str, tally: Tally, now: float, width: int, height: int) -> Group
     lines += [Text(f"gpus    {used}")] if (used := gpus_text(tally.busy)) else []
     errors = [Text(f"error   {tally.last_error}", "red")] if tally.last_error else []
     room = max(1, height - len(lines) - len(errors) - 2)
-    running = [*tally.running.values()]
-    shown = running if len(running) <= room else running[: room - 1]
-    lines += [_running_line(item, width) for item in shown]
-    if len(shown) < len(running):
-        lines.append(Text(f"        and {len(running) - len(shown)} more", "dim"))
+    arrays = tally.arrays
+    shown = arrays if len(arrays) <= room else arrays[: room - 1]
+    lines += [_running_line(items, width) for items in shown]
+    if len(shown) < len(arrays):
+        lines.append(Text(f"        and {sum(map(len, arrays)) - sum(map(len, shown))} more", "dim"))
     for line in (*lines, *errors):
         line.no_wrap, line.overflow = True, "ellipsis"
         line.truncate(width, overflow="ellipsis")
@@ -56,6 +56,18 @@ def gpus_text(busy: Mapping[str, float]) -> str:
     return "  ".join(f"{index}: {', '.join(parts)}" for index, parts in sorted(found.items()))
 
 
+def between(values: Sequence[float]) -> str:
+    """The least and the greatest of the values, those aside that are not numbers.
+
+    Example:
+        >>> between([0.5]), between([0.25, 3.0, 1.5]), between([float("nan"), 2.0]), between([float("nan")])
+        ('0.5', '0.25..3', '2', 'nan')
+    """
+    found = [value for value in values if value == value]
+    texts = dict.fromkeys(f"{value:.4g}" for value in (min(found), max(found))) if found else {"nan": None}
+    return "..".join(texts)
+
+
 def _bar(tally: Tally, width: int) -> Text:
     from rich.text import Text
 
@@ -65,12 +77,21 @@ def _bar(tally: Tally, width: int) -> Text:
     return Text.assemble("trials  ", ("━" * full, "green"), ("─" * (size - full), "dim"), count)
 
 
-def _running_line(running: Running, width: int) -> Text:
+def _running_line(items: Sequence[Running], width: int) -> Text:
+    """A node, or the nodes of an array: what their levels have in common, and between what their values lie."""
     from rich.text import Text
 
-    steps = {} if running.step is None or "epoch" in running.values else {"step": running.step}
-    values = {**steps, **running.values} if running.step is not None else {}
-    shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items() if value is not None)
+    values: dict[str, list[float]] = {}
+    for item in items:
+        steps = {} if item.step is None or "epoch" in item.values else {"step": item.step}
+        for name, value in {**steps, **item.values}.items():
+            values.setdefault(name, []).append(value)
+    shown = "  ".join(f"{name} {between(found)}" for name, found in values.items())
     room = max(16, width // 2 - 10)
-    label = running.label if not shown or len(running.label) <= room else running.label[: room - 1] + "…"
+    label = items[0].label
+    if len(items) > 1:
+        common = items[0].levels.items() & set.intersection(*(set(item.levels.items()) for item in items))
+        levels = {name: text for name, text in items[0].levels.items() if (name, text) in common}
+        label = f"{len(items)} x {described(items[0].name, levels)}"
+    label = label if not shown or len(label) <= room else label[: room - 1] + "…"
     return Text.assemble("        " if width >= 60 else "  ", (label, "cyan"), "  " if shown else "", shown)

@@ -28,13 +28,33 @@ if TYPE_CHECKING:
 
 @dataclass
 class Running:
-    """A node that runs now, with the latest values it logged."""
+    """A node that runs now, with the latest values it logged.
 
-    label: str
+    Attributes:
+        label: Its name and the levels that all trials with it have.
+        levels: The latter as texts, by short name.
+        worker: Who runs it; what one worker runs at a time is an array. "" where nobody said.
+    """
+
+    name: str
+    levels: Mapping[str, str]
     stage: str
     since: float
+    worker: str = ""
     step: int | None = None
     values: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return described(self.name, self.levels)
+
+
+def described(name: str, levels: Mapping[str, str]) -> str:
+    """Example:
+    >>> described("fit", {"lr": "0.1", "seed": "3"})
+    'fit lr=0.1 seed=3'
+    """
+    return " ".join([name, *(f"{level}={text}" for level, text in levels.items())])
 
 
 @dataclass
@@ -119,10 +139,10 @@ class Tally:
     def take(self, event: Event) -> None:
         """Count an event in."""
         if isinstance(event, NodeStarted):
-            self.running[event.key] = Running(self.label(event.key), self.plan.nodes[event.key].stage, event.time)
+            self.running[event.key] = self._begin(event.key, event.time, event.worker)
         elif isinstance(event, NodeLogged):
-            stage = self.plan.nodes[event.key].stage
-            running = self.running.setdefault(event.key, Running(self.label(event.key), stage, event.time))
+            running = self.running.get(event.key) or self._begin(event.key, event.time)
+            self.running[event.key] = running
             running.step = event.step
             running.values.update(event.values)
         elif isinstance(event, NodeSampled):
@@ -185,11 +205,23 @@ class Tally:
 
     def label(self, key: str) -> str:
         """The stage and the levels that all trials with this node have in common."""
-        node = self.plan.nodes[key]
+        return described(self.plan.nodes[key].label, self._levels(key))
+
+    def _levels(self, key: str) -> dict[str, str]:
         levels = common_levels([self.plan.trials[index] for index in self.plan.uses(key)])
-        return " ".join(
-            [node.label, *(f"{self._short.get(name, name)}={level_text(label)}" for name, label in levels.items())]
-        )
+        return {self._short.get(name, name): level_text(label) for name, label in levels.items()}
+
+    def _begin(self, key: str, time: float, worker: str = "") -> Running:
+        node = self.plan.nodes[key]
+        return Running(node.label, self._levels(key), node.stage, time, worker)
+
+    @property
+    def arrays(self) -> list[list[Running]]:
+        """The nodes that run, those together that one worker runs at a time."""
+        found: dict[str, list[Running]] = {}
+        for key, running in self.running.items():
+            found.setdefault(running.worker or key, []).append(running)
+        return [*found.values()]
 
     def rate(self, now: float) -> float:
         """Nodes per second so far."""

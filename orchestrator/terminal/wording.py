@@ -57,7 +57,8 @@ def pace_text(tally: Tally, now: float) -> str:
     """Nodes per second, minute or hour: whichever is easy to read."""
     rate = tally.rate(now)
     if rate == 0:
-        return "nothing finished yet"
+        begun = tally.running or tally.failed or not tally.waiting
+        return "nothing finished yet" if begun else "no worker has begun yet"
     for unit, seconds in (("s", 1), ("min", 60)):
         if rate * seconds >= 1:
             return f"{rate * seconds:.1f} nodes/{unit}"

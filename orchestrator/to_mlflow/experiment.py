@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -155,6 +156,43 @@ class Experiment:
     def end(self, run_id: str, status: str, time: int) -> None:
         self._client.set_terminated(run_id, status, time)
         self._places.pop(run_id, None)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run as a server has it; `began` in milliseconds."""
+
+    name: str
+    status: str
+    began: int
+    tags: dict[str, str]
+
+
+def experiments(uri: str) -> dict[str, str]:
+    """The numbers of a server's experiments by name."""
+    from mlflow import MlflowClient
+
+    client, found, token = MlflowClient(uri), {}, None
+    while True:
+        page = client.search_experiments(page_token=token)
+        found.update({one.name: one.experiment_id for one in page})
+        token = page.token
+        if not token:
+            return dict(sorted(found.items()))
+
+
+def seen(uri: str, experiment: str) -> Iterator[Seen]:
+    """All runs of an experiment."""
+    from mlflow import MlflowClient
+
+    client, token = MlflowClient(uri), None
+    while True:
+        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        for run in page:
+            yield Seen(run.info.run_name or "", run.info.status, run.info.start_time or 0, run.data.tags)
+        token = page.token
+        if not token:
+            return
 
 
 def _told(error: MlflowException) -> Exception:

@@ -24,17 +24,6 @@ axes:
 """
 NOISE = re.compile(r"\b(ray|mlflow|alembic|torch|INFO|WARNING)\b", re.IGNORECASE)
 
-SHORT = """
-name: short
-stages:
-  first: {workload: tests.toys.noop, x: 1}
-axes:
-  first.x: [1, 2]
-  seed: 2
-tables:
-  values: {rows: [first.x], values: [value]}
-"""
-
 
 class Terminal:
     """A process on a terminal of its own."""
@@ -87,20 +76,3 @@ def test_the_view_is_one_picture_that_survives_a_resize_and_ctrl_c(tmp_path: Pat
     assert terminal.raw.count(b"\x1b[?25l") == terminal.raw.count(b"\x1b[?25h") == 1, "the cursor is there again"
     assert not NOISE.search(re.sub(re.escape(str(tmp_path)), "", "\n".join(shown))), shown
     (tmp_path / "screen.txt").write_text("\n".join(shown))
-
-
-@pytest.mark.ray
-@pytest.mark.mlflow
-def test_nothing_of_ray_or_mlflow_is_on_the_screen(tmp_path: Path) -> None:
-    """From the start of Ray to the end of the run, in all that was ever drawn; their words are in files."""
-    (tmp_path / "short.yaml").write_text(SHORT)
-    store = tmp_path / "s"
-    terminal = Terminal(80, 24, "run", str(tmp_path / "short.yaml"), "--store", str(store), "--jobs", "1")
-    terminal.watch("never on the screen", 120.0)
-    assert terminal.process.wait() == 0
-    drawn = terminal.raw.decode()
-    assert "4 trials: 4 done" in drawn
-    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn).replace(str(tmp_path), "")
-    drawn = re.sub(r"MLflow +sweep ui[^\n]*\n?[^\n]*prints its address\)", "", drawn)
-    assert not NOISE.search(drawn), NOISE.findall(drawn)
-    assert NOISE.search((store / "sweeps" / "short" / "run.log").read_text())

@@ -100,13 +100,13 @@ def test_failures_are_counted_by_kind_with_a_command_for_one_of_each(finished: t
     errors = {"fit: ValueError: no": 1, "fit: OSError: never": 3, **{f"fit: kind {number}": 1 for number in range(5)}}
     text = closing(plan, store, replace(WHOLE, statuses={"failed": 2}, errors=errors), tally, T)
     lines = text.split("\n\n")[1].splitlines()
-    assert lines[0].startswith("What failed (run again to try once more; tracebacks: sweep logs small --trial KEY)")
+    assert lines[0] == "What failed (run again to try once more):"
     assert lines[1] == "  3 x fit: OSError: never", "the most frequent first"
     assert lines[2].split() == ["sweep", "run", *lines[2].split()[2:]]
     assert f"--only {second[:10]} --inline --debug" in lines[2]
     assert lines[3] == "  1 x fit: ValueError: no"
     assert f"--only {first[:10]}" in lines[4]
-    assert lines[-1] == "  and 2 more kinds"
+    assert lines[-2:] == ["  and 2 more kinds", f"  tracebacks: sweep logs small --store {store.root} --trial KEY"]
 
 
 def screen_after(use: Callable[[Progress], None], plan: Plan, height: int = 24) -> tuple[list[str], str]:

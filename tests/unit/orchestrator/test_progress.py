@@ -142,8 +142,21 @@ def test_a_frame_fits_the_window(width: int) -> None:
         assert shown[5] == "error   fit seed=1: ValueError: no"
 
 
+def test_an_array_is_one_line_with_what_its_networks_have_in_common() -> None:
+    made = tally(*[NodeStarted(key, T, "host:1") for key in ("go00.1", "go00.2")], NodeStarted("fit1", T, "host:2"))
+    made.take(NodeLogged("go00.1", 3, {"loss": 0.5, "accuracy": 0.75}, T))
+    made.take(NodeLogged("go00.2", 4, {"loss": 0.25, "accuracy": 0.75}, T))
+    made.take(NodeLogged("fit1", 9, {"loss": float("nan")}, T))
+    assert lines(made, 100)[4:] == [
+        "        2 x go_on seed=0  step 3..4  loss 0.25..0.5  accuracy 0.75",
+        "        fit seed=1  step 9  loss nan",
+    ]
+    made.take(done("go00.1"))
+    assert lines(made, 100)[4] == "        go_on rate=0.2 seed=0  step 4  loss 0.25  accuracy 0.75", "the last of it"
+
+
 def test_a_frame_is_no_higher_than_the_window() -> None:
-    made = tally(*[NodeStarted(key, T, "w") for key in a_plan().nodes])
+    made = tally(*[NodeStarted(key, T, f"host:{key}") for key in a_plan().nodes])
     shown = lines(made, 80, height=8)
     assert len(shown) <= 8
     assert shown[-1].strip() == "and 5 more"
