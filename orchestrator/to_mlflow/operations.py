@@ -42,8 +42,7 @@ from orchestrator.to_mlflow.spool import Operation
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
 
-Exhibited = Callable[[], Mapping[str, Any]]
-"""Makes what the run above the others shows in the end: `files` and `texts` by name."""
+Exhibited = Callable[[], Mapping[str, Any]]  # makes what the run above the others shows: `files` and `texts` by name
 
 DONE = "done"  # what a finished node has
 FEW = 50  # a node that at most so many trials use is linked to each as it ends, else to all of them at the end
