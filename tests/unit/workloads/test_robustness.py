@@ -1,4 +1,4 @@
-"""FGSM and PGD: what they do to linear models in pixels, whatever stands before the network; nothing else changes."""
+"""FGSM and PGD: what they do to linear models in pixels, whatever is between pixels and network; no more."""
 
 from __future__ import annotations
 
@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from workloads.adversaries import PGD
 from workloads.datasets.images import Data
-from workloads.measures.robustness import attacked, fgsm_accuracy, fgsm_drop, logits, losses, pgd_accuracy
+from workloads.measures.robustness import (
+    attacked,
+    fgsm_accuracy,
+    fgsm_drop,
+    fgsm_relative_drop,
+    log_odds,
+    logits,
+    pgd_accuracy,
+)
 from workloads.measures.snapshot import Snapshot
 
 EPSILON = 8 / 255
@@ -32,7 +40,7 @@ def test_a_linear_model_loses_epsilon_times_the_l1_norm():
     found = snapshot(weight, images, torch.ones(20, dtype=torch.int64))
     pixels = images / 255
     attack = PGD(epsilon=EPSILON, step=EPSILON, steps=1, random_start=False, mode="eval")
-    moved = attack.attack(pixels, lambda inside: losses(found, inside, found.data.test_y), None)
+    moved = attack.attack(pixels, lambda inside: log_odds(found, inside, found.data.test_y), None)
     torch.testing.assert_close(moved - pixels, (-EPSILON * weight.sign()).view(1, 1, 3, 4).expand(20, -1, -1, -1))
     fall = (logits(found, pixels) - logits(found, moved))[:, 1]
     torch.testing.assert_close(fall, torch.full((20,), EPSILON * weight.abs().sum().item() / STD[0]))
@@ -59,7 +67,7 @@ def test_the_objective_has_the_signs_of_the_cross_entropy():
     found = Snapshot(model, {}, Data(images, labels, images, labels, (0.5,), STD, 5), "cpu")
     pixels = (images.float() / 255).requires_grad_()
     (expected,) = torch.autograd.grad(F.cross_entropy(logits(found, pixels).double(), labels), pixels)
-    (objective,) = torch.autograd.grad(losses(found, pixels, labels).sum(), pixels)
+    (objective,) = torch.autograd.grad(log_odds(found, pixels, labels).sum(), pixels)
     assert torch.equal(objective.sign(), expected.sign())
 
 
@@ -69,7 +77,7 @@ def test_a_network_that_is_sure_hides_no_gradient():
     found = snapshot(torch.full((1,), 1e6), images, torch.ones(4, dtype=torch.int64))
     assert fgsm_accuracy(found, epsilon=0.0) == 1
     assert fgsm_accuracy(found, epsilon=EPSILON) == 0
-    assert fgsm_drop(found, epsilon=EPSILON, relative=True) == 1
+    assert fgsm_relative_drop(found, epsilon=EPSILON) == 1
 
 
 @pytest.mark.parametrize("random_start", [False, True])
@@ -90,7 +98,7 @@ def test_an_attack_stays_in_its_ball_and_in_the_box(random_start: bool):
         assert (moved - pixels).abs().max().item() <= epsilon + 1e-7
         assert moved.min().item() >= 0
         assert moved.max().item() <= 1
-        before, after = (losses(found, it, labels).item() for it in (pixels, moved))
+        before, after = (log_odds(found, it, labels).item() for it in (pixels, moved))
         assert after > before
 
 
