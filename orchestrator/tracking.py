@@ -118,7 +118,7 @@ class Tracker:
         if server is None or not server.startswith(("http://", "https://")):
             return server or ""
         experiment = Ledger.read(self._ledger).experiment
-        return f"{server.rstrip('/')}/#/experiments/{experiment}" if experiment else server
+        return f"{server.rstrip('/')}/#/experiments/{experiment}/runs" if experiment else server
 
     def close(self, timeout: float = WAIT, exhibits: Exhibited | None = None) -> int:
         """Say that nothing more comes and wait until all is sent, or nothing was for `timeout` seconds.
