@@ -24,10 +24,10 @@ from orchestrator.store import Outcome, Store
 from orchestrator.to_mlflow import writer
 from orchestrator.to_mlflow.description import Descriptions
 from orchestrator.to_mlflow.naming import milliseconds, provenance_tags
-from orchestrator.to_mlflow.operations import Exhibited, Runs
+from orchestrator.to_mlflow.operations import Runs
 from orchestrator.to_mlflow.rebuild import RUNS, Notes, made_late, spool_again
 from orchestrator.to_mlflow.server import EMBEDDED, address, embedded_uri, lost_database
-from orchestrator.to_mlflow.spool import Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
+from orchestrator.to_mlflow.spool import Exhibited, Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 
 WAIT = float(os.environ.get("SWEEP_TRACKING_WAIT", "30"))  # seconds a driver waits at its end for an MLflow that fails
 
@@ -118,7 +118,7 @@ class Tracker:
         if server is None or not server.startswith(("http://", "https://")):
             return server or ""
         experiment = Ledger.read(self._ledger).experiment
-        return f"{server.rstrip('/')}/#/experiments/{experiment}" if experiment else server
+        return f"{server.rstrip('/')}/#/experiments/{experiment}/runs" if experiment else server
 
     def close(self, timeout: float = WAIT, exhibits: Exhibited | None = None) -> int:
         """Say that nothing more comes and wait until all is sent, or nothing was for `timeout` seconds.

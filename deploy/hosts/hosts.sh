@@ -164,7 +164,7 @@ job() {
   trap "kill $tunnel 2> /dev/null || true" EXIT
   end=$((SECONDS + 30))
   until (: < "/dev/tcp/127.0.0.1/$port") 2> /dev/null; do
-    kill -0 "$tunnel" 2> /dev/null && [ "$SECONDS" -lt "$end" ] || fail "ssh makes no tunnel to $head"
+    if ! kill -0 "$tunnel" 2> /dev/null || [ "$SECONDS" -ge "$end" ]; then fail "ssh makes no tunnel to $head"; fi
     sleep 0.2
   done
   token=$(token_file)

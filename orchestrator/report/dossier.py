@@ -164,7 +164,8 @@ class Dossier:
         for line in own.read_text(encoding="utf-8-sig").splitlines():
             if not (found := re.match(r"#\s?(.*)", line)):
                 break
-            lines.append(found[1].strip())
+            if not found[1].startswith("yaml-language-server:"):  # is for editors
+                lines.append(found[1].strip())
         return " ".join(lines).strip()
 
 

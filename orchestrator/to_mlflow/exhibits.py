@@ -28,7 +28,7 @@ TEXTS = {"text": "txt", "markdown": "md", "csv": "csv"}
 WHOLE = ("spec.yaml", "plan.json", "run.log")
 REPORT = "report/index.html"
 FOLDERS = ("report", "figures")
-LARGE = 5000  # trials; of more, making figures and a report takes too long to be done unasked
+LARGE = 20_000  # trials; of more, making figures and a report takes too long to be done unasked
 
 
 @dataclass

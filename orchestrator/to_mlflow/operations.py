@@ -16,10 +16,10 @@ Keys are ours: a trial's or node's key. Times are in milliseconds, as MLflow wan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.planning.adaptive import Seeds
 from orchestrator.running.events import (
@@ -37,12 +37,10 @@ from orchestrator.store import Outcome, Store
 from orchestrator.to_mlflow.description import Descriptions
 from orchestrator.to_mlflow.diary import Diary
 from orchestrator.to_mlflow.naming import MAX_TAG, finished_with, milliseconds, mlflow_name, trial_metrics
-from orchestrator.to_mlflow.spool import Operation
+from orchestrator.to_mlflow.spool import Exhibited, Operation
 
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
-
-Exhibited = Callable[[], Mapping[str, Any]]  # makes what the run above the others shows: `files` and `texts` by name
 
 DONE = "done"  # what a finished node has
 FEW = 50  # a node that at most so many trials use is linked to each as it ends, else to all of them at the end

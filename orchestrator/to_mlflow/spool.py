@@ -11,7 +11,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from typing import Any
 from orchestrator.store import write_atomically
 
 Operation = Mapping[str, Any]
+Exhibited = Callable[[], Mapping[str, Any]]
+"""Makes what the run above the others shows in the end: `files` and `texts` by name."""
 
 
 class Spool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import os
 import pwd
@@ -23,6 +24,7 @@ from typing import Any
 from orchestrator.to_mlflow.server import ENVIRONMENT, sqlite_path
 
 PASSWORD = "correct-horse-battery"  # of the database, and of MLflow's administrator
+CLOCKED = ("log.txt", "run.log", "report/index.html")  # artifacts that say when things happened
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
@@ -200,6 +202,7 @@ def content(uri: str, experiment: str) -> dict[str, dict[str, Any]]:
                 (item.dataset.name, item.dataset.digest) for item in (run.inputs and run.inputs.dataset_inputs) or []
             ),
             "artifacts": sorted(_artifacts(client, run.info.run_id)),
+            "files": _digests(client, run.info.run_id),
         }
         for run in runs
     }
@@ -229,6 +232,16 @@ def _artifacts(client: Any, run_id: str, path: str | None = None) -> Iterator[st
             yield from _artifacts(client, run_id, item.path)
         else:
             yield item.path
+
+
+def _digests(client: Any, run_id: str) -> dict[str, str]:
+    """What identifies the content of each artifact in which no clock was read."""
+    with tempfile.TemporaryDirectory(prefix="artifacts-") as folder:
+        place = Path(client.download_artifacts(run_id, "", folder))
+        files = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items() if name not in CLOCKED
+        }
 
 
 def _plain(tags: Mapping[str, str], keys: Mapping[str, str]) -> dict[str, str]:

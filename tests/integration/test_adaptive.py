@@ -41,7 +41,7 @@ def test_seeds_are_added_until_the_rule_holds_however_the_sweep_runs(tmp_path: P
     assert {length: steps.count(length) for length in (2, 40)} == {2: 3, 40: 8}
     assert events[0]["trials"] == 6
     assert sum(len(event["trials"]) for event in events if event["event"] == "trials_added") == 5
-    assert events[-1]["trials_done"] == 11
+    assert next(event for event in events if event["event"] == "sweep_ended")["trials_done"] == 11
 
     ray = sweep("run", spec, "--store", tmp_path / "ray", "--jobs", "2", "--plain")
     assert ray.returncode == 0, ray.stderr

@@ -83,4 +83,10 @@ def test_the_pages_of_a_finished_quickstart(tmp_path: Path) -> None:
         page.visit(f"{pages}/{ids[NAME]}/artifacts", 1400)
         page.shows("Artifacts", "figures", "report", "tables", "claims.txt", "plan.json", "spec.yaml")
         page.screenshot(tmp_path / "artifacts.png", whole=False)
+        page.visit(f"{pages}/{ids[NAME]}/artifacts/figures/escape.svg", 1400)
+        page.wait_for("[...document.images].some(image => image.src.startsWith('blob:') && image.naturalWidth > 100)")
+        page.screenshot(tmp_path / "figure.png", whole=False)
+        page.visit(f"{pages}/{ids[NAME]}/artifacts/report/index.html", 1400)
+        page.wait_for("document.querySelectorAll('iframe').length > 0")
+        page.screenshot(tmp_path / "report.png", whole=False)
         assert not [asked for asked in page.requests if not asked.startswith((address, "data:", "blob:", "about:"))]

@@ -24,7 +24,7 @@ SHOWN = ["figures/triangle.svg", "report/index.html"]
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """With a sweep file; what is made of it goes to `runs/`."""
-    (tmp_path / "small.yaml").write_text(SMALL)
+    (tmp_path / "small.yaml").write_text(f"# yaml-language-server: $schema=x.json\n# Is it so?\n{SMALL}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,6 +53,7 @@ def test_a_run_ends_with_its_report_and_figures(folder: Path, capsys: pytest.Cap
     assert f"Report    {page}" in capsys.readouterr().out
     shown = {name: path.read_bytes() for name, path in above(folder).items()}
     assert {*SHOWN, "tables/accuracy.md", "claims.txt", "spec.yaml", "plan.json", "run.log"} <= shown.keys()
+    assert b"<p>Is it so?</p>" in shown["report/index.html"], "the question, without the line for editors"
     assert main(["report", "small"]) == main(["figures", "small"]) == 0
     assert page.read_bytes() == shown["report/index.html"], "the command makes the same page"
     assert (page.parents[1] / "figures" / "triangle.svg").read_bytes() == shown["figures/triangle.svg"]

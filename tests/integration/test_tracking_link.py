@@ -39,7 +39,7 @@ def link(folder: Path, store: Path, *options: str) -> str:
 
 def experiment(page: str) -> str:
     """The name of the experiment of a page, as its server has it."""
-    server, number = page.split("/#/experiments/")
+    server, number = page.removesuffix("/runs").split("/#/experiments/")
     question = f"{server}/ajax-api/2.0/mlflow/experiments/get?experiment_id={number}"
     with urllib.request.urlopen(question, timeout=60) as answer:
         return json.loads(answer.read())["experiment"]["name"]
