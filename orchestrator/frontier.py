@@ -62,7 +62,7 @@ class Frontier:
     executed: int = 0
 
     def __post_init__(self) -> None:
-        self._looked, self._arrivals = 0.0, Arrivals(self.leases.store)
+        self._looked, self._arrivals = 0.0, Arrivals(self.leases.store, self.leases.alone)
         self.done.update(known(self.leases.store, self.plan.nodes.keys() - self.done.keys()))
         self._ended: set[str] = set()  # failed or skipped
         self._seeds = Seeds(self.plan, self.done, self._ended)

@@ -145,6 +145,10 @@ class Leases:
         """The drivers that run now. One on another host lives until it has missed three beats under our eyes."""
         return [driver for driver in self._known() if self._lives(driver)]
 
+    def alone(self) -> bool:
+        """Whether no other driver has signed on; one that was killed counts until somebody removes what it left."""
+        return all(name.partition(".")[0] == self.driver.name for name in self._board.names(HEARTS))
+
     def ask_to_stop(self, driver: Driver) -> None:
         """Ask a driver, wherever it runs, to stop in good order; it looks every second."""
         self._board.write(_request(driver.name), f"{getpass.getuser()} on {socket.gethostname()}")
