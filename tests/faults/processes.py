@@ -43,7 +43,7 @@ tables:
   accuracy: {rows: [go_on.optimizer.weight_decay], values: [test_accuracy, distance_from_start]}
 """
 NODES = 2 + 4 + 8
-LONG = NETS.replace("epochs: 50", "epochs: 800")  # seconds: what is to happen in the middle is told after half a second
+LONG = NETS.replace("epochs: 50", "epochs: 500")  # seconds: what is to happen in the middle is told after half a second
 
 
 class Driver:
@@ -53,6 +53,7 @@ class Driver:
         command = [sys.executable, "-m", "orchestrator.cli", "run", str(spec), "--store", str(store), "--json"]
         environment = {**os.environ, "SWEEP_CHECKPOINT_SECONDS": "0.2", "PYTHONPATH": str(REPO), **environment}
         self.store = store
+        self._errors: str | None = None
         self.process = subprocess.Popen(
             [*command, *options],
             cwd=cwd,
@@ -97,12 +98,13 @@ class Driver:
 
     def end(self) -> tuple[int, str]:
         """Its exit code and what it wrote to stderr, once it has ended."""
-        _, errors = self.process.communicate(timeout=WAIT)
-        return self.process.returncode, errors
+        if self._errors is None:  # what it says is read too: a full pipe would stop it
+            self._errors = self.process.communicate(timeout=WAIT)[1]
+        return self.process.returncode, self._errors
 
     def seconds_to_end(self) -> float:
         started = time.monotonic()
-        self.process.wait(timeout=WAIT)
+        self.end()
         return time.monotonic() - started
 
 
@@ -152,8 +154,8 @@ def records(store: Path, name: str = "nets") -> dict[str, list[Any]]:
 
 
 def weights(store: Path) -> dict[str, bytes]:
-    """The tensors of every node, to the byte."""
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in store.glob("nodes/??/*/*.safetensors")}
+    """The tensors of every finished node, to the byte."""
+    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in store.glob("nodes/??/[!.]*/*.safetensors")}
 
 
 def assert_undisturbed(store: Path, undisturbed: Path, name: str = "nets") -> None:

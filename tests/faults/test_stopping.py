@@ -49,10 +49,10 @@ def test_inline_it_stops_in_good_order_and_goes_on(
     [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.faults)],
 )
 def test_workers_keep_what_they_have_under_way(
-    nets: Path, tmp_path: Path, undisturbed: Path, number: signal.Signals, code: int
+    long_nets: Path, tmp_path: Path, undisturbed_long: Path, number: signal.Signals, code: int
 ):
     store = tmp_path / "store"
-    with Driver(nets, store, "--jobs", "2", SWEEP_CHECKPOINT_SECONDS="1000") as driver:
+    with Driver(long_nets, store, "--jobs", "2", SWEEP_CHECKPOINT_SECONDS="1000") as driver:
         pid = worker(driver.until("node_started"))
         driver.until("node_logged", step=5)
         stop(driver, number)
@@ -64,8 +64,8 @@ def test_workers_keep_what_they_have_under_way(
     assert not [*store.glob("work/leases/*")]
     assert (store / "records" / "nets" / "trials.parquet").exists()
     wait_for(lambda: gone(pid), "the worker's end")
-    finish(nets, store)
-    assert_undisturbed(store, undisturbed)
+    finish(long_nets, store)
+    assert_undisturbed(store, undisturbed_long)
     assert max(item["meta"].get("resumed_at", 0) for item in outcomes(store)) >= 5
 
 
