@@ -46,7 +46,7 @@ test-science: .venv/installed-dev
 	$(BIN)/python -m pytest -m science --timeout 1800
 
 test-faults: .venv/installed-dev
-	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -n 2 --dist worksteal
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -n 3 --dist worksteal
 
 # As root, on Linux, with PostgreSQL, an sshd and iproute2: machines are namespaces inside this one.
 test-cluster: .venv/installed-dev

@@ -86,8 +86,9 @@ def judge_all(claims: Iterable[ClaimSpec], records: pyarrow.Table) -> list[Verdi
 def judge(claim: ClaimSpec, records: pyarrow.Table) -> Verdict:
     """The verdict on a claim by itself; a pure function of the records, which may be those of a sweep that still runs.
 
-    Forms: the metric itself, or `compare` (the difference high - low), with `at_least`, `at_most` or both; `compare`
-    with `within` (an equivalence test); `order`, `increasing` and `decreasing` (every difference of adjacent levels, in
+    Forms: the metric itself, or by seed `compare` (the difference high - low), `trend` (the slope over the levels'
+    ranks) or `contrast` (a weighted sum over levels), with `at_least`, `at_most` or both; the last three also with
+    `within` (an equivalence test); `order`, `increasing` and `decreasing` (every difference of adjacent levels, in
     numeric order where they are numbers, is above or below 0).
     """
     sequential = SEQUENTIAL if ADAPTIVE in records.column_names else ""
@@ -199,15 +200,24 @@ def _criterion(claim: ClaimSpec) -> str:
     elif claim.order:
         text = f"{metric}, {along} {' < '.join(level_text(level) for level in claim.order.levels)}"
     else:
-        text = bound_of(claim).text(claim.metric, claim.compare is not None)
-        if claim.compare:
-            text = f"{along} {level_text(claim.compare.high)} − {level_text(claim.compare.low)} {text}"
-        text = f"{metric}{', ' if claim.compare else ' '}{text}"
+        text = f"{metric}{_bounded(claim, along)} {bound_of(claim).text(claim.metric, bool(along))}"
     quantifiers = [f"for all {axis.rpartition('.')[2]}" for axis in claim.for_all]
     if claim.for_most:
         share = "most" if claim.for_most.share is None else f"at least {100 * claim.for_most.share:g} % of"
         quantifiers.append(f"for {share} {claim.for_most.axis.rpartition('.')[2]}")
     return ", ".join([text, *quantifiers])
+
+
+def _bounded(claim: ClaimSpec, along: str) -> str:
+    """What of the metric lies in the bound; "" for itself."""
+    if claim.compare:
+        return f", {along} {level_text(claim.compare.high)} − {level_text(claim.compare.low)}"
+    if claim.contrast:
+        terms = [
+            f"{'−' if weight < 0 else '+'} {abs(weight):g} {text}" for text, weight in claim.contrast.weights.items()
+        ]
+        return f", {along} {' '.join(terms).removeprefix('+ ')}"
+    return f" a level of {along}" if claim.trend else ""
 
 
 def _tally(claim: ClaimSpec, units: Sequence[_Unit]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -58,9 +59,10 @@ class Trial:
 
 def axis_of(claim: ClaimSpec) -> str | None:
     """The axis that a claim compares along; None for a bound on the metric itself."""
-    if claim.compare:
-        return claim.compare.axis
-    return claim.order.axis if claim.order else claim.increasing or claim.decreasing
+    for form in (claim.compare, claim.contrast, claim.order):
+        if form is not None:
+            return form.axis
+    return claim.trend or claim.increasing or claim.decreasing
 
 
 def bound_of(claim: ClaimSpec) -> Bound:
@@ -123,8 +125,13 @@ def require(axis: str, wanted: Sequence[Scalar], present: Sequence[Scalar]) -> N
 
 def _cases(claim: ClaimSpec, trials: Sequence[Trial]) -> Iterator[Case]:
     bound, along, median = bound_of(claim), axis_of(claim), claim.statistic == "median"
-    steps = _steps(claim, along, [trial.levels[along] for trial in trials]) if along else []
+    combined = bool(claim.trend or claim.contrast)
+    steps = _steps(claim, along, [trial.levels[along] for trial in trials]) if along and not combined else []
     for label, group in _combinations(trials, along):
+        if along and combined:
+            weights = _weights(claim, list(dict.fromkeys(trial.levels[along] for trial in group)))
+            if weights:
+                yield _combination(label, group, along, weights, bound, median)
         if along is None:
             kept, dropped = _split([(trial,) for trial in group])
             levels, doubt = group[0].levels, _residual(group)
@@ -147,11 +154,31 @@ def _steps(claim: ClaimSpec, along: str, column: Sequence[Scalar]) -> list[tuple
     if claim.order:
         require(along, claim.order.levels, levels)
         return list(pairwise(claim.order.levels))
-    numbers = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool)]
-    ordered: Sequence[Any] = sorted(numbers) if len(numbers) == len(levels) else levels
+    ordered = _ordered(levels)
     if len(ordered) < 2:
         raise Undecidable(f"{along} has the one level {level_text(ordered[0])}: nothing to order")
     return list(pairwise(ordered))
+
+
+def _ordered(levels: Sequence[Scalar]) -> Sequence[Scalar]:
+    """Levels by size where all are numbers, else as they are."""
+    numbers: list[Any] = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool)]
+    return sorted(numbers) if len(numbers) == len(levels) else levels
+
+
+def _weights(claim: ClaimSpec, levels: Sequence[Scalar]) -> list[tuple[Scalar, float]]:
+    """By what the metric is multiplied at each level; nothing where the levels do not allow it.
+
+    A trend is the slope of the least-squares line over the levels' ranks r: sum (r - mean r) y / sum (r - mean r)^2.
+    """
+    if claim.contrast:
+        named = claim.contrast.weights.items()
+        found = [(level, weight) for text, weight in named for level in levels if is_level(level, text)]
+        return found if len(found) == len(named) else []
+    ordered = _ordered(levels)
+    ranks = [rank - (len(ordered) - 1) / 2 for rank in range(len(ordered))]
+    square = sum(rank * rank for rank in ranks)
+    return [(level, rank / square) for level, rank in zip(ordered, ranks, strict=True)] if square else []
 
 
 def _combinations(trials: Sequence[Trial], along: str | None) -> list[tuple[str, list[Trial]]]:
@@ -179,14 +206,32 @@ def _comparison(label: str, above: Sequence[Trial], below: Sequence[Trial], boun
     return Case(label, samples, lost + also, bound, "samples", _scale(samples), levels, median, doubt)
 
 
+def _combination(
+    label: str,
+    group: Sequence[Trial],
+    along: str,
+    weights: Sequence[tuple[Scalar, float]],
+    bound: Bound,
+    median: bool,
+) -> Case:
+    """The weighted sum of the values of each seed that has all the levels."""
+    sides = [{trial.seed: trial for trial in group if is_level(trial.levels[along], level)} for level, _ in weights]
+    shared = [seed for seed in sides[0] if all(seed in side for side in sides)]
+    kept, dropped = _split([tuple(side[seed] for side in sides) for seed in shared], len(sides))
+    factors = [weight for _, weight in weights]
+    sums = [sum(map(operator.mul, factors, row)) for row in zip(*kept, strict=True)]
+    doubt = sum(map(abs, factors)) * _residual(group)
+    return Case(label, (sums,), dropped, bound, "values", _scale(kept), group[0].levels, median, doubt)
+
+
 def _residual(trials: Sequence[Trial]) -> float:
     """The largest of those whose values count."""
     return max((trial.residual or 0.0 for trial in trials if trial.usable is not None), default=0.0)
 
 
-def _split(rows: Sequence[tuple[Trial, ...]]) -> tuple[list[list[float]], Counter[str]]:
+def _split(rows: Sequence[tuple[Trial, ...]], width: int = 1) -> tuple[list[list[float]], Counter[str]]:
     """The values, by place in the row, of those rows that are usable as a whole; and why the others are not."""
-    kept: list[list[float]] = [[] for _ in rows[0]]
+    kept: list[list[float]] = [[] for _ in range(len(rows[0]) if rows else width)]
     dropped: Counter[str] = Counter()
     for row in rows:
         values = [trial.usable for trial in row]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.sweepfile.axes import SEED, identity
 
 if TYPE_CHECKING:
-    from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, Known, Order
+    from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, Contrast, Known, Order
     from orchestrator.sweepfile.problems import Problems
     from orchestrator.sweepfile.yamlfile import Place
 
-FORMS = ("compare", "increasing", "decreasing", "order")
+FORMS = ("compare", "trend", "contrast", "increasing", "decreasing", "order")
+BOUNDED = ("compare", "trend", "contrast")  # those that say how large something is
 BOUNDS = ("at_least", "at_most", "within")
 
 
@@ -22,7 +23,9 @@ def check_claim(claim: ClaimSpec, known: Known, place: Place, problems: Problems
         _check_compare(claim.compare, claim, known, (*place, "compare"), problems)
     if claim.order:
         _check_order(claim.order, claim, known, (*place, "order"), problems)
-    for form in ("increasing", "decreasing"):
+    if claim.contrast:
+        _check_contrast(claim.contrast, claim, known, (*place, "contrast"), problems)
+    for form in ("trend", "increasing", "decreasing"):
         axis = getattr(claim, form)
         if axis is not None:
             known.axis(axis, (*place, form), problems)
@@ -35,11 +38,11 @@ def _check_form(claim: ClaimSpec, place: Place, problems: Problems) -> None:
     if len(forms) > 1 or not forms + bounds:
         got = " and ".join(forms) or "none of them"
         problems.add(place, f"a claim has one of {', '.join(FORMS)}, or a bound of the metric itself; got {got}")
-    elif forms and forms != ["compare"] and bounds:
-        problems.add((*place, bounds[0]), f"{forms[0]} takes no bound; compare does")
-    elif (forms == ["compare"] and not bounds) or ("within" in bounds and len(bounds) > 1):
+    elif forms and forms[0] not in BOUNDED and bounds:
+        problems.add((*place, bounds[0]), f"{forms[0]} takes no bound; {', '.join(BOUNDED)} do")
+    elif (forms and forms[0] in BOUNDED and not bounds) or ("within" in bounds and len(bounds) > 1):
         got = " and ".join(bounds) or "none of them"
-        problems.add(place, f"compare needs at_least, at_most or both, or within; got {got}")
+        problems.add(place, f"{(forms or ['within'])[0]} needs at_least, at_most or both, or within; got {got}")
     elif not forms and "within" in bounds:
         problems.add((*place, "within"), "a margin around no difference; the metric itself takes at_least and at_most")
     if claim.within is not None and claim.within <= 0:
@@ -72,6 +75,18 @@ def _check_order(order: Order, claim: ClaimSpec, known: Known, place: Place, pro
     _check_open(order.axis, "ordered", claim, (*place, "axis"), problems)
 
 
+def _check_contrast(contrast: Contrast, claim: ClaimSpec, known: Known, place: Place, problems: Problems) -> None:
+    if not known.axis(contrast.axis, (*place, "axis"), problems):
+        return
+    levels = known.levels.get(contrast.axis, {}).values()
+    for text in contrast.weights:  # what stands before a colon is text here
+        label = next((level for level in levels if str(level).lower() == text.lower()), text)
+        known.level(contrast.axis, label, (*place, "weights", text), problems)
+    if not any(contrast.weights.values()):
+        problems.add((*place, "weights"), "a contrast needs a level whose weight is not 0")
+    _check_open(contrast.axis, "contrasted", claim, (*place, "axis"), problems)
+
+
 def _check_open(axis: str, what: str, claim: ClaimSpec, place: Place, problems: Problems) -> None:
     if axis in claim.where:
         problems.add(place, f"axis {axis!r} is {what}, so `where` cannot choose its level")
@@ -85,7 +100,7 @@ def _check_quantifiers(claim: ClaimSpec, known: Known, place: Place, problems: P
         if share is not None and not 0 < share <= 1:
             problems.add((*place, "for_most", "share"), f"must be more than 0 and at most 1, got {share}")
         named.append((claim.for_most.axis, (*place, "for_most", "axis")))
-    along = {claim.increasing, claim.decreasing}
+    along = {claim.trend, claim.increasing, claim.decreasing, claim.contrast and claim.contrast.axis}
     along |= {claim.compare and claim.compare.axis, claim.order and claim.order.axis}
     seen: set[str] = set()
     for axis, here in named:

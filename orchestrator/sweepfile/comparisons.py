@@ -76,6 +76,15 @@ class Order:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """The sum of the metric at levels of an axis, each times its weight."""
+
+    __pydantic_config__ = _STRICT
+    axis: str
+    weights: Mapping[str, float]
+
+
+@dataclass(frozen=True)
 class ForMost:
     """An axis for most of whose levels a claim holds: at least `share` of them, by default more than half."""
 
@@ -89,6 +98,7 @@ class ClaimSpec:
     """A statement of the source as a check: a bound on the metric or on a difference, an order, a monotone dependence.
 
     Attributes:
+        trend: An axis: by how much the metric rises a level, as the straight line through a seed's values has it.
         for_all: Axes for all of whose levels it must hold; so it must for those that neither this nor `where` names.
         statistic: What is compared over the seeds: means by t tests, medians by the bootstrap.
     """
@@ -99,6 +109,8 @@ class ClaimSpec:
     metric: str
     where: Mapping[str, Scalar | tuple[Scalar, ...]] = field(default_factory=dict)
     compare: Compare | None = None
+    trend: str | None = None
+    contrast: Contrast | None = None
     at_least: float | None = None
     at_most: float | None = None
     within: float | None = None

@@ -19,7 +19,7 @@ import pytest
 
 from orchestrator.claims import judge, judge_all
 from orchestrator.findings.power import power
-from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, ForMost, Order
+from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, Contrast, ForMost, Order
 
 RATE, FAMILY = 0.025, 0.05
 SWEEPS = 2000
@@ -85,6 +85,11 @@ SETTINGS = {
     ),
     "order, all level": Setting({"order": Order("start", ("c", "b", "a"))}, [[0], [0], [0]], exact=()),
     "increasing": Setting({"increasing": "width"}, [[0, 0, FAR]], exact=("supported",), wrong=("supported",)),
+    "trend": Setting({"trend": "width", "at_least": 0.5}, [[0, 0.5, 1.0]]),
+    "trend, within (TOST)": Setting({"trend": "width", "within": FAR}, [[0, FAR, 2 * FAR]]),
+    "contrast": Setting(
+        {"contrast": Contrast("start", {"a": 1.0, "b": -0.5, "c": -0.5}), "at_most": 1.0}, [[2.0], [0.0], [2.0]]
+    ),
     "decreasing, all level": Setting({"decreasing": "width"}, [[0, 0, 0, 0]], exact=()),
     "for all, one at the bound": Setting(
         {"compare": AB, "at_least": 0.0, "for_all": ("width",)}, [[0, FAR, FAR], [0, 0, 0]],
@@ -176,6 +181,7 @@ POWERS = {
         {"order": Order("start", ("c", "b", "a"))}, [[4.0], [2.0], [0]]
     ),
     "increasing over three, two sigma of a trial each": Setting({"increasing": "width"}, [[0, 2.0, 4.0]]),
+    "trend over three, two sigma of a trial each": Setting({"trend": "width", "at_least": 0.0}, [[0, 2.0, 4.0]]),
     "for all of three": Setting({"compare": AB, "at_least": 0.0}, [[2.0] * 3, [0.0] * 3]),
     "for most of three": Setting(
         {"compare": AB, "at_least": 0.0, "for_most": ForMost("width")}, [[2.0] * 3, [0.0] * 3]

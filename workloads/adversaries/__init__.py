@@ -18,7 +18,7 @@ class PGD(Config):
 
     $x' \leftarrow \Pi(x' + \alpha\,\mathrm{sign}\,\nabla_{x'} L)$, `steps` times; with one step of $\alpha = \epsilon$
     and no random start it is FGSM. Source: Madry et al., arXiv:1706.06083, as Goldblum et al., arXiv:1910.00359, use
-    it in section 6.
+    it in section 5.
     """
 
     name: Literal["pgd"] = "pgd"

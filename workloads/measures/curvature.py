@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from workloads.spectra.extremes import Ends
     from workloads.spectra.loss import FullLoss
 
-SOURCE = "Goldblum et al., arXiv:1910.00359, section 3, tables 1 and 2"
+SOURCE = "Goldblum et al., arXiv:1910.00359, section 2, tables 1 and 2"
 CONVENTION = (
     "eval mode; the whole training part without corruption and augmentation, a smaller last batch with its own weight;"
     " cross-entropy plus weight_decay / 2 |phi|^2 over all parameters, biases and batch norm's among them"

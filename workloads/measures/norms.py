@@ -53,7 +53,7 @@ def weights(snapshot: Snapshot) -> list[str]:
     return [f"{name}.weight" for name in layers]
 
 
-@measure(source="Liu et al., arXiv:1906.02613, section 4", unit="weights", convention=CONVENTION)
+@measure(source="Liu et al., arXiv:1906.02613, section 3.3", unit="weights", convention=CONVENTION)
 def distance_from_start(snapshot: Snapshot) -> float:
     r"""$\lVert \phi - \phi_0 \rVert_2$, with $\phi_0$ the parameters before the first step of the node measured."""
     moved = (tensor.double() - snapshot.start[name].double() for name, tensor in snapshot.parameters.items())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from workloads.measures.snapshot import Snapshot
 
-SOURCE = "Goldblum et al., arXiv:1910.00359, section 5"
+SOURCE = "Goldblum et al., arXiv:1910.00359, section 4"
 CONVENTION = (
     "eval mode; all parameters, biases and batch norm's among them; logits; images of the training part without"
     " corruption, `seed`: drawn once for each seed, `sorted`: the first by label of the first 128, as published;"

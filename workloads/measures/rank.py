@@ -10,7 +10,7 @@ from workloads.measures.registry import Measured, measure
 if TYPE_CHECKING:
     from workloads.measures.snapshot import Snapshot
 
-SOURCE = "Goldblum et al., arXiv:1910.00359, section 6, figure 2"
+SOURCE = "Goldblum et al., arXiv:1910.00359, section 5, figure 2"
 CONVENTION = (
     "convolutions with kernels larger than 1x1, in the order of use: in ResNets all but the shortcuts; without biases,"
     " batch norm not folded; as maps that wrap around at the edges; float64; grid `input`: of the size that the layer"

@@ -111,7 +111,7 @@ class AllConvolutional(Network):
 class NTKConvNet(Network):
     """Five 3x3 convolutions of w, 2w, 2w, 4w, 4w channels with ReLU and two 3x3 max-pools, and a linear layer.
 
-    680 parameters at w = 1, 24,420,010 at w = 300. Source: Goldblum et al., arXiv:1910.00359, section 5, figure 1.
+    680 parameters at w = 1, 24,420,010 at w = 300. Source: Goldblum et al., arXiv:1910.00359, section 4, figure 1.
     """
 
     name: Literal["ntk_convnet"] = "ntk_convnet"
@@ -165,7 +165,7 @@ class SmallAlexNet(Network):
 class VGG16(Network):
     """VGG-16 in its CIFAR form, with batch norm and one linear layer; 14,728,266 parameters on CIFAR-10.
 
-    Source: Liu et al., arXiv:1906.02613, section 4, after Simonyan and Zisserman, arXiv:1409.1556.
+    Source: Liu et al., arXiv:1906.02613, section 2, after Simonyan and Zisserman, arXiv:1409.1556.
     """
 
     name: Literal["vgg16"] = "vgg16"

@@ -17,7 +17,7 @@ class NormBias(Config):
     r"""Pulls the squared norm of all parameters towards $\mu^2$: batch norm's gamma and beta and the biases count too.
 
     The paper prints the penalty $c\,|\lVert\phi\rVert^2 - \mu^2|$; its code adds $c\,\phi\,\mathrm{sign}(\lVert\phi
-    \rVert^2 - \mu^2)$ to the gradient, half of that penalty's. Source: Goldblum et al., arXiv:1910.00359, section 4.
+    \rVert^2 - \mu^2)$ to the gradient, half of that penalty's. Source: Goldblum et al., arXiv:1910.00359, section 3.
     """
 
     ARRAYABLE: ClassVar[frozenset[str]] = frozenset({"mu2", "weight"})

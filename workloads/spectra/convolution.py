@@ -61,7 +61,7 @@ def map_size(weight: Tensor, size: Size, stride: int) -> Size:
 def effective_rank(values: Tensor) -> Tensor:
     r"""$\lVert \sigma \rVert_1 / \lVert \sigma \rVert_2$ of singular values (..., n): (...), within 1 and $\sqrt{n}$.
 
-    It does not change with the scale; of a map that is zero it is 0. Source: Goldblum et al., section 6.
+    It does not change with the scale; of a map that is zero it is 0. Source: Goldblum et al., section 5.
     """
     norms = torch.linalg.vector_norm(values, dim=-1)
     return values.sum(-1) / norms.where(norms > 0, 1)

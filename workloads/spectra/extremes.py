@@ -114,7 +114,7 @@ def power(symmetric: Map, start: Tensor, residual: float, products: int) -> Ends
     r"""Power iteration for the eigenvalue $\theta$ of largest size, and on $H - \theta I$ for the other end.
 
     Each ends when its residual is at most `residual`, or after so many products. This is how Goldblum et al.,
-    arXiv:1910.00359, section 3, find the smallest eigenvalue; it often ends far from it, as the residual tells.
+    arXiv:1910.00359, section 2, find the smallest eigenvalue; it often ends far from it, as the residual tells.
 
     Args:
         symmetric, start: As for `lanczos`.

@@ -15,7 +15,7 @@ import statsmodels.stats.power
 
 from orchestrator.claims import Verdict, judge, judge_all
 from orchestrator.findings.verdicts import render_verdicts
-from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, ForMost, Order
+from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, Contrast, ForMost, Order
 
 
 def claim(metric: str = "loss", where: Mapping[str, Any] | None = None, **form: Any) -> ClaimSpec:
@@ -66,6 +66,51 @@ def test_equivalence_is_refuted_by_an_interval_outside() -> None:
     rows = records({"a": [5, 5.1, 5.2], "b": [0, 0, 0]})
     assert verdict(claim(compare=AB, within=1), rows).verdict == "refuted"
     assert verdict(claim(compare=Compare("start", "b", "a"), within=1), rows).verdict == "refuted"
+
+
+# By seed 0, 1, 3 and 0, 2, 4 and 0, 1, 5 over three widths, the middle one of 9, 10, 100: slopes (y3 - y1) / 2.
+WIDTHS = records({10: [1, 2, 1], 9: [0, 0, 0], 100: [3, 4, 5]}, axis="width")
+
+
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [({"at_least": 0.7}, "supported"), ({"at_most": 0.7}, "refuted"), ({"within": 3.3}, "supported")],
+)
+def test_a_trend_is_the_slope_over_the_ranks_of_levels(form: dict[str, Any], expected: str) -> None:
+    found = verdict(claim(trend="width", **form), WIDTHS)
+    slopes = [scipy.stats.linregress([0, 1, 2], row).slope for row in ([0, 1, 3], [0, 2, 4], [0, 1, 5])]
+    low, high = scipy.stats.t.interval(0.95, 2, numpy.mean(slopes), scipy.stats.sem(slopes))
+    assert (found.verdict, found.estimate, found.n) == (expected, pytest.approx(numpy.mean(slopes)), 3)
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+    assert found.criterion.startswith("loss a level of width ")
+
+
+def test_a_trend_takes_the_levels_of_each_combination_and_the_seeds_that_have_them_all() -> None:
+    rows = records({1: [1, 2, 3], 2: [2, 4]}, axis="width", net="x") + records(
+        {1: [5, 5], 3: [4, 3]}, axis="width", net="y"
+    )
+    found = verdict(claim(trend="width", at_least=-9, for_all=("net",)), rows)
+    assert (found.verdict, found.n, found.why) == ("supported", 2, "2 cases: 2 supported")
+    assert verdict(claim(trend="width", at_least=0), records({1: [1, 2, 3]}, axis="width")).verdict == "undecided"
+    failed = verdict(claim(trend="width", at_least=0), records({1: [1, 1, 1], 2: [2, 3, None]}, axis="width"))
+    assert (failed.verdict, failed.n) == ("undecided", 2)
+
+
+def test_a_contrast_is_a_weighted_sum_over_levels() -> None:
+    rows = records({"start": [0, 1, 2], "early": [8, 10, 9], "end": [10, 11, 12]}, axis="when")
+    contrast = Contrast("when", {"early": 1, "start": -0.5, "end": -0.5})
+    found = verdict(claim(contrast=contrast, at_least=0), rows)
+    assert (found.verdict, found.estimate) == ("supported", pytest.approx((3 + 4 + 2) / 3))
+    assert verdict(claim(contrast=contrast, at_least=0.6), rows).verdict == "undecided"  # 3 - 4.3027 / sqrt(3)
+    assert found.criterion == "loss, when 1 early − 0.5 start − 0.5 end >= 0"
+    assert verdict(claim(contrast=Contrast("when", {"late": 1}), at_least=0), rows).estimate is None
+
+
+def test_a_residual_counts_by_the_weights() -> None:
+    rows = [row | {"metric.loss_residual": 0.1} for row in records({"a": [3, 3.01], "b": [1, 1.01]})]
+    contrast = Contrast("start", {"a": 1.0, "b": -2.0})
+    assert verdict(claim(contrast=contrast, at_least=0.6), rows).verdict == "supported"  # 1 - 3 * 0.1
+    assert verdict(claim(contrast=contrast, at_least=0.75), rows).verdict == "undecided"
 
 
 def test_a_bound_on_the_metric_itself() -> None:
