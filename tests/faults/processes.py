@@ -43,7 +43,7 @@ tables:
   accuracy: {rows: [go_on.optimizer.weight_decay], values: [test_accuracy, distance_from_start]}
 """
 NODES = 2 + 4 + 8
-LONG = NETS.replace("epochs: 50", "epochs: 500")  # seconds: what is to happen in the middle is told after half a second
+LONG = NETS.replace("epochs: 50", "epochs: 300")  # seconds: what is to happen in the middle is told after half a second
 
 
 class Driver:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from orchestrator.frontier import ATTEMPTS
 from tests.faults.processes import Driver, assert_undisturbed, finish, gone, outcomes, wait_for
 
 pytestmark = [pytest.mark.ray, pytest.mark.mlflow, pytest.mark.faults]
@@ -92,6 +93,24 @@ def test_all_nodes_that_compute_are_lost_and_another_joins(
     assert code == 0, said
     assert_undisturbed(store, undisturbed)
     assert max(item["meta"].get("resumed_at", 0) for item in outcomes(store)) > 0
+
+
+def test_machines_that_go_again_and_again_fail_no_trial(
+    nets: Path, tmp_path: Path, undisturbed: Path, cluster: Cluster
+):
+    """More often than a trial may lose its worker: to lose the machine is no attempt."""
+    store = tmp_path / "store"
+    node = cluster.join()
+    with Driver(nets, store, "--address", cluster.address, "--jobs", "1") as driver:
+        for _ in range(ATTEMPTS + 1):
+            key = driver.until("node_started")["key"]
+            checkpoint = store / "work" / key
+            wait_for(lambda: [*checkpoint.glob("*.safetensors")] or driver.process.poll() is not None)  # noqa: B023
+            cluster.lose(node)
+            node = cluster.join()
+        code, said = driver.end()
+    assert code == 0, said
+    assert_undisturbed(store, undisturbed)
 
 
 @pytest.mark.parametrize("which", ["gcs_server", "raylet"])

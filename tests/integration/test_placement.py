@@ -1,11 +1,10 @@
-"""Several machines with GPUs, as Ray sees them: who shares a GPU, who is placed where, machines that go time and again.
+"""Several machines with GPUs, as Ray sees them: who shares a GPU, who is placed where. `make test-placement`.
 
 The GPUs are Ray's word for it: nothing computes on them, but Ray hands them out as it does real ones.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.frontier import ATTEMPTS, Frontier
+from orchestrator.frontier import Frontier
 from orchestrator.plan import plan
 from orchestrator.run import save_spec
 from orchestrator.running.grouping import Arrays
@@ -23,10 +22,9 @@ from orchestrator.running.stopping import Stopping
 from orchestrator.storage.leases import Leases
 from orchestrator.store import Store
 from orchestrator.sweepfile.check import read_checked
-from tests.faults.processes import Driver, assert_undisturbed, outcomes, wait_for
 from tests.faults.test_clusters import Cluster
 
-pytestmark = [pytest.mark.ray, pytest.mark.faults]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 WHERE = """
 name: where
@@ -108,24 +106,3 @@ def test_only_machines_with_the_label_are_used(machines: Machines, tmp_path: Pat
     labels = (("kind", "large"), ("room", "3"))
     found = run(machines, tmp_path, Packing(2, 1, 6, 0, Arrays()), sleep=0.0, labels=labels)
     assert {item["machine"] for item in found} == {chosen}
-
-
-@pytest.mark.mlflow
-def test_machines_that_go_again_and_again_fail_no_trial(
-    nets: Path, tmp_path: Path, undisturbed: Path, machines: Machines
-):
-    """More often than a trial may lose its worker: to lose the machine is no attempt."""
-    store = tmp_path / "store"
-    node = machines.join()
-    with Driver(nets, store, "--address", machines.address, "--jobs", "1") as driver:
-        for _ in range(ATTEMPTS + 1):
-            key = driver.until("node_started")["key"]
-            checkpoint = store / "work" / key
-            wait_for(lambda: [*checkpoint.glob("*.safetensors")] or driver.process.poll() is not None)  # noqa: B023
-            machines.lose(node)
-            node = machines.join()
-        code, said = driver.end()
-    assert code == 0, said
-    assert_undisturbed(store, undisturbed)
-    assert outcomes(store)
-    assert os.path.isdir(store)
