@@ -17,7 +17,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
-.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults test-placement test-cluster test-attacks test-slurm clean
+.PHONY: quickstart sweeps-smoke install test lint format bench test-science test-faults test-slow test-cluster test-attacks test-slurm clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
@@ -48,9 +48,9 @@ test-science: .venv/installed-dev
 test-faults: .venv/installed-dev
 	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -n 3 --dist worksteal
 
-# Machines with GPUs, as Ray sees them.
-test-placement: .venv/installed-dev
-	$(BIN)/python -m pytest tests/integration/test_placement.py -m slow
+# What takes long and needs nothing else: outages, object stores under Ray, GPUs in name, 200 emitters, any input.
+test-slow: .venv/installed-dev
+	$(BIN)/python -m pytest tests/unit tests/integration -m slow --timeout 600
 
 # As root, on Linux, with PostgreSQL, an sshd and iproute2: machines are namespaces inside this one.
 test-cluster: .venv/installed-dev

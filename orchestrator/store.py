@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -50,6 +51,11 @@ __all__ = [
 FEW = 256  # so many nodes are looked for one by one; more by listing the folders that they would be in
 
 
+def is_remote(uri: str) -> bool:
+    """Whether `--store` names no folder; `s3:/bucket`, with a slash too few, is none either."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", uri) is not None
+
+
 @dataclass(frozen=True)
 class Store(Contents):
     """The paths and the reading and writing of nodes; safe for many processes at once.
@@ -64,12 +70,12 @@ class Store(Contents):
         Raises:
             StoreError: `uri` is neither, or holds a store of another format.
         """
-        text = str(uri)
-        if "://" in text and not text.startswith("file://"):
+        text = str(uri).removeprefix("file://")
+        if is_remote(text):
             from orchestrator.storage.remote import RemoteStore
 
             return RemoteStore.of(text)
-        store = Store(Path(text.removeprefix("file://")).expanduser().absolute())
+        store = Store(Path(text).expanduser().absolute())
         check_format(store.root)
         return store
 

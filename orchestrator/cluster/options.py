@@ -14,6 +14,8 @@ def add_submit(commands: _SubParsersAction[Any], what: Sequence[Callable[[Argume
     for add in what:
         add(submit)
     submit.add_argument("--address", required=True, metavar="URL", help="of Ray's dashboard: http://HEAD:8265")
+    labels = "only machines that Ray has labelled so; once for each label"
+    submit.add_argument("--on", action="append", default=[], metavar="LABEL=VALUE", help=labels)
     submit.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from orchestrator.cluster.archive import Archive, archive
 from orchestrator.cluster.jobs import Job, JobServer
 from orchestrator.cluster.submitted import ENTRYPOINT
+from orchestrator.cluster.there import store_there
 from orchestrator.commands.request import data_dir, planned, refuse_equal_names
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.planning.outlook import missing_data
+from orchestrator.running.resources import label
 from orchestrator.store import Store
 
 FOLLOW_SECONDS = 2.0
@@ -39,7 +41,9 @@ def submit_command(request: Namespace) -> int:
 
     plans = [planned(path, request) for path in request.specs]
     refuse_equal_names(plans)
-    store = _there(request.store)
+    store = store_there(request.store)
+    for text in request.on:
+        label(text)  # refuses what is none
     target(Store(Path(store)), request.tracking_uri)  # refuses one that holds a password
     server = JobServer(request.address)
     server.refuse_another_version()
@@ -48,7 +52,8 @@ def submit_command(request: Namespace) -> int:
     before = _running(server, names, store)
     mine = [job for job in before if job.metadata.get("identity") == made.identity]
     if before and not mine:
-        again = shlex.join(["sweep", "stop", names[0], "--address", server.address])
+        both = next(name for name in names if name in _sweeps(before[-1]))
+        again = shlex.join(["sweep", "stop", both, "--address", server.address])
         raise SweepError(f"{before[-1].id}: runs {_of(before[-1])} already, with other code or options; first: {again}")
     id = mine[-1].id if mine else _start(server, made, names, store)
     print(f"{', '.join(names)}: {'runs already' if mine else 'submitted'} as {id}, store {store}")
@@ -74,12 +79,8 @@ def _options(request: Namespace, store: str) -> list[str]:
         "address": "auto",
     }
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
-    return [*options, *(f"--set={text}" for text in request.set), "--yes", "--plain"]
-
-
-def _there(store: str) -> str:
-    """The store as the cluster's machines are to find it: under the path that it has here."""
-    return store if "://" in store else str(Path(store).expanduser().absolute())
+    options += [*(f"--set={text}" for text in request.set), *(f"--on={text}" for text in request.on)]
+    return [*options, "--yes", "--plain"]
 
 
 def _start(server: JobServer, made: Archive, names: Sequence[str], store: str) -> str:
@@ -124,8 +125,8 @@ def _running(server: JobServer, names: Sequence[str], store: str) -> list[Job]:
 
 
 def _latest(server: JobServer, name: str | None) -> dict[str, Job]:
-    """The latest job of each sweep, or of the one that is named."""
-    found = {sweep: job for job in server.jobs() for sweep in _sweeps(job)}
+    """The latest job of each sweep, or of the one that is named; one that runs counts before any that is over."""
+    found = {sweep: job for job in sorted(server.jobs(), key=lambda job: not job.over) for sweep in _sweeps(job)}
     if name is None:
         return found
     if name not in found:

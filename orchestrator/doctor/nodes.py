@@ -12,8 +12,10 @@ from typing import Any
 
 from orchestrator.doctor.checks import Finding, Patient, check
 from orchestrator.doctor.probe import describe
+from orchestrator.doctor.tracking import holds_password
 from orchestrator.errors import SweepError
 from orchestrator.running.resources import refuse_unreachable
+from orchestrator.store import is_remote
 
 ANSWER_SECONDS = 180.0  # that a doctor on the head has
 MEND = {
@@ -40,7 +42,7 @@ def cluster(patient: Patient) -> Iterator[Finding]:
 def _by_its_nodes(patient: Patient) -> Iterator[Finding]:
     from orchestrator.schedule import on_each_node
 
-    store = None if patient.store is None or "://" in patient.store else Path(patient.store).expanduser().absolute()
+    store = None if patient.store is None or is_remote(patient.store) else Path(patient.store).expanduser().absolute()
     mark = f".doctor-{uuid.uuid4().hex}"
     if store is not None and store.is_dir():
         with suppress(OSError):
@@ -89,12 +91,14 @@ def _by_its_head(patient: Patient) -> Iterator[Finding]:
     from orchestrator.cluster.archive import archive
     from orchestrator.cluster.jobs import JobServer
     from orchestrator.cluster.submitted import ENTRYPOINT
+    from orchestrator.cluster.there import store_there
 
     server = JobServer(patient.address or "")
     server.refuse_another_version()
-    options = ["--address=auto", "--json", *([f"--store={patient.store}"] if patient.store else [])]
+    options = ["--address=auto", "--json", *([f"--store={store_there(patient.store)}"] if patient.store else [])]
     options += [f"--data={patient.data.absolute()}"] if patient.data is not None else []
-    options += [f"--tracking-uri={patient.tracking_uri}"] if patient.tracking_uri is not None else []
+    if patient.tracking_uri is not None and not holds_password(patient.tracking_uri):
+        options += [f"--tracking-uri={patient.tracking_uri}"]
     made = archive([], options, "doctor")
     id = f"doctor-{uuid.uuid4().hex[:12]}"
     server.submit(id, ENTRYPOINT, server.upload(made.name, made.content), {})

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from orchestrator.doctor.checks import Finding, Patient, check
 from orchestrator.errors import StoreError
+from orchestrator.storage.bucket import Bucket
 from orchestrator.storage.writing import explain
-from orchestrator.store import Store
+from orchestrator.store import Store, is_remote
 
 LEAST = 5 * 2**30  # bytes free: weights of a few hundred networks
 
@@ -20,7 +21,10 @@ LEAST = 5 * 2**30  # bytes free: weights of a few hundred networks
 @check
 def store(patient: Patient) -> Iterator[Finding]:
     """Whether the store can be written, keeps what it was given, takes the hard links of leases, and has room."""
-    if patient.store is None or "://" in patient.store:
+    if patient.store is None:
+        return
+    if is_remote(patient.store):
+        yield _bucket(patient.store)
         return
     root = Path(patient.store).expanduser().absolute()
     there = next(folder for folder in (root, *root.parents) if folder.exists())
@@ -50,6 +54,21 @@ def store(patient: Patient) -> Iterator[Finding]:
     yield Finding(
         text, "" if free >= LEAST else "free space, or `sweep gc`: a sweep stops where nothing can be written"
     )
+
+
+def _bucket(uri: str) -> Finding:
+    """Whether a store in a bucket answers, is one of ours or new, and writes by condition."""
+    try:
+        bucket = Bucket.at(uri)
+        probe = f"work/doctor-{uuid.uuid4().hex}"
+        first, second = (bucket.create(probe, b"sweep doctor") for _ in range(2))
+        bucket.remove(probe)
+        Store.at(uri).refresh("sweeps")
+    except StoreError as error:
+        return Finding(f"store {error}", "credentials, region and endpoint are boto3's: AWS_*; docs/object-store.md")
+    if first is None or second is not None:
+        return Finding(f"store {uri}: writes over what it should not", "use a server that heeds If-None-Match: *")
+    return Finding(f"store {uri}: answers, takes what is written, and only once")
 
 
 @check

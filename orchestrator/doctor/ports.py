@@ -20,6 +20,7 @@ MLFLOW_MEND = "deploy/mlflow/mlflow.sh serves on loopback with passwords; or --h
 ASKED = {"Ray": "/api/jobs/", "MLflow": "/api/2.0/mlflow/experiments/search?max_results=1"}
 METRICS = "version=0.0.4"  # of Prometheus' text
 TIMEOUT = 5.0
+SHOWN = 10  # ports in one line
 
 
 @check
@@ -27,15 +28,16 @@ def open_ports(patient: Patient) -> Iterator[Finding]:
     """The ports of Ray and MLflow that other machines can reach, and whether they ask who calls."""
     seen: set[tuple[str, int]] = set()
     reached, guarded = 0, 0
-    for found in psutil.net_connections("tcp"):
-        if found.status != psutil.CONN_LISTEN or not found.laddr or found.pid is None:
-            continue
-        place = (str(found.laddr[0]), int(found.laddr[1]))
-        if place in seen or ipaddress.ip_address(place[0].split("%")[0]).is_loopback:
+    hidden: list[int] = []
+    for place, pid in listening():
+        if place in seen:
             continue
         seen.add(place)
+        if pid is None:
+            hidden.append(place[1])
+            continue
         with suppress(psutil.Error):
-            process = psutil.Process(found.pid)
+            process = psutil.Process(pid)
             whose = owner(process)
             if whose:
                 reached += 1
@@ -43,13 +45,26 @@ def open_ports(patient: Patient) -> Iterator[Finding]:
                     guarded += 1
                 else:
                     mend = RAY_MEND if whose == "Ray" else MLFLOW_MEND
-                    text = f"{whose}, process {found.pid}, is open to other machines at {place[0]}:{place[1]}"
+                    text = f"{whose}, process {pid}, is open to other machines at {place[0]}:{place[1]}"
                     yield Finding(f"{text} and asks nobody who calls", mend)
+    if hidden:
+        shown = ", ".join(map(str, sorted(hidden)[:SHOWN])) + (", ..." if len(hidden) > SHOWN else "")
+        yield Finding(f"ports of other users are open to other machines, of what only root can see: {shown}")
     if not reached:
-        yield Finding("no port of Ray or MLflow is open to other machines")
+        of_whom = " of this user's" if hidden else ""
+        yield Finding(f"no port of Ray or MLflow{of_whom} is open to other machines")
     elif guarded == reached:
         text = f"{reached} ports of Ray and MLflow are open to other machines"
         yield Finding(f"{text}: they ask for a token or password, or show Ray's metrics")
+
+
+def listening() -> Iterator[tuple[tuple[str, int], int | None]]:
+    """The addresses that other machines can reach, and the process of each; None for one of another user."""
+    for found in psutil.net_connections("tcp"):
+        if found.status == psutil.CONN_LISTEN and found.laddr:
+            place = (str(found.laddr[0]), int(found.laddr[1]))
+            if not ipaddress.ip_address(place[0].split("%")[0]).is_loopback:
+                yield place, found.pid
 
 
 def owner(process: psutil.Process) -> str:
@@ -68,7 +83,9 @@ def is_guarded(process: psutil.Process, whose: str, place: tuple[str, int]) -> b
     """
     host = "127.0.0.1" if ipaddress.ip_address(place[0]).is_unspecified else place[0]
     status, kind = ask(host, place[1], ASKED[whose])
-    if status in (401, 403):
+    if status == 401 or (
+        status == 403 and whose == "Ray"
+    ):  # MLflow says 403 to a wrong name of its host, passwords or not
         return True
     return whose == "Ray" and (status is None or status == 404 or METRICS in kind) and has_token(process)
 

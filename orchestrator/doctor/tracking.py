@@ -15,13 +15,18 @@ DRIVERS = {"postgresql": "psycopg", "postgresql+psycopg": "psycopg", "postgresql
 NAMES = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
 
 
+def holds_password(uri: str) -> bool:
+    parts = urlsplit(uri)
+    return parts.password is not None or "password" in parse_qs(parts.query)
+
+
 @check
 def tracking(patient: Patient) -> Iterator[Finding]:
     """Whether the tracking server answers and lets us in, or the database has its driver; and holds no password."""
     if patient.tracking_uri is None:
         return
     parts = urlsplit(patient.tracking_uri)
-    if parts.password is not None or "password" in parse_qs(parts.query):
+    if holds_password(patient.tracking_uri):
         yield Finding("--tracking-uri holds a password: every process list shows it", f"take it out; set {NAMES}")
         return
     if (driver := DRIVERS.get(parts.scheme)) is not None:
@@ -33,8 +38,12 @@ def tracking(patient: Patient) -> Iterator[Finding]:
 
 def _server(uri: str) -> Finding:
     parts = urlsplit(uri)
+    try:
+        port = parts.port
+    except ValueError as error:
+        return Finding(f"MLflow {uri}: {error}", "http://HOST:5000")
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=20)
+    connection = kind(parts.hostname or "", port, timeout=20)
     user, password = (os.environ.get(name, "") for name in NAMES.split(" and "))
     headers = {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()} if user else {}
     try:

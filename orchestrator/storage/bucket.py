@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from orchestrator.errors import StoreError
 from orchestrator.storage.connection import Changed, NoConditions, connection, endpoint, refusal
@@ -38,6 +38,19 @@ class Object(NamedTuple):
     tag: str
 
 
+def checked(uri: str) -> SplitResult:
+    """The parts of `s3://bucket/prefix`.
+
+    Raises:
+        StoreError: `uri` is none, or holds a secret, which is not shown.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
+        shown = f"{parts.scheme}:{'//' if parts.netloc else ''}{parts.netloc.rpartition('@')[2]}{parts.path}"
+        raise StoreError(f"--store {shown}: allowed: a local folder, or s3://BUCKET/PREFIX")
+    return parts
+
+
 @dataclass(frozen=True)
 class Bucket:
     """The objects of a bucket whose names begin with `prefix`; they are named here by what follows it."""
@@ -52,14 +65,11 @@ class Bucket:
         Raises:
             StoreError: `uri` is none, or boto3 is not installed.
         """
-        parts = urlsplit(uri)
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        if parts.scheme != "s3" or not parts.netloc or "@" in parts.netloc or parts.query or parts.fragment:
-            raise StoreError(f"--store {shown}: allowed: a local folder, or s3://BUCKET/PREFIX")
+        parts = checked(uri)
         try:
             import boto3
         except ImportError as error:
-            raise StoreError(f"--store {shown}: needs boto3: pip install 'sweep-orchestrator[s3]'") from error
+            raise StoreError(f"--store {uri}: needs boto3: pip install 'sweep-orchestrator[s3]'") from error
         assert boto3
         prefix = parts.path.strip("/")
         return cls(parts.netloc, f"{prefix}/" if prefix else "")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
+from orchestrator.doctor import ports
 from orchestrator.doctor.checks import Finding, Patient, check, examine
 from orchestrator.doctor.machine import count_cards
 from tests.deploy.rayhead import REPO, Head, ray_head
@@ -84,6 +88,7 @@ def test_a_port_that_is_open_to_the_world(tmp_path: Path) -> None:
         ("postgresql+psycopg2://me@127.0.0.1/mlflow", "psycopg2 is not installed -> pip install"),
         ("http://me:secret@127.0.0.1:1", "holds a password"),
         ("http://127.0.0.1:1", "does not answer"),
+        ("http://127.0.0.1:99999", "out of range"),
     ],
 )
 def test_a_tracking_uri_that_will_not_do(tmp_path: Path, uri: str, said: str) -> None:
@@ -91,6 +96,32 @@ def test_a_tracking_uri_that_will_not_do(tmp_path: Path, uri: str, said: str) ->
     assert code == 1
     assert said in wrong(found, "tracking")[0]
     assert "secret" not in str(found)
+
+
+class Forbidding(http.server.BaseHTTPRequestHandler):
+    """Says what MLflow says to whoever calls it by a name that it does not allow, with passwords or without."""
+
+    def do_GET(self) -> None:
+        self.send_error(403)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_who_refuses_a_name_only_is_not_guarded() -> None:
+    with http.server.HTTPServer(("127.0.0.1", 0), Forbidding) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        place = ("127.0.0.1", server.server_port)
+        assert not ports.is_guarded(psutil.Process(), "MLflow", place)
+        assert ports.is_guarded(psutil.Process(), "Ray", place), "Ray says it to a wrong token"
+        server.shutdown()
+
+
+def test_ports_of_others_are_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "listening", lambda: [(("0.0.0.0", 8265), None), (("0.0.0.0", 22), None)])
+    said = [finding.what for finding in ports.open_ports(Patient())]
+    assert said[0].endswith("only root can see: 22, 8265")
+    assert said[1] == "no port of Ray or MLflow of this user's is open to other machines"
 
 
 def test_a_store_that_takes_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.cluster.jobs import Job, JobServer
+from orchestrator.commands import submit
 from tests.deploy.rayhead import REPO, Head, ray_head
 from tests.faults.processes import records, wait_for
 from tests.integration.servers import free_port
@@ -159,6 +160,44 @@ def test_no_name_level_or_value_reaches_a_shell(head: Head, project: Path, monke
         level: 3.0 * place for place, level in enumerate(NASTY)
     }
     assert not [path for top in (project, head.folder) for path in top.rglob("owned*")]
+
+
+@pytest.mark.parametrize(
+    "store", ["s3://me:swordfish@bucket/x", "s3://bucket/x?key=swordfish", "s3:/bucket/x", "ftp://x/y"]
+)
+def test_what_is_no_store_is_refused(tmp_path: Path, store: str, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"name": "calm", "stages": {"talk": {"workload": "tests.toys.chatty"}}, "axes": {"seed": 1}}
+    (tmp_path / "calm.yaml").write_text(json.dumps(content))
+    for command in (["submit", str(tmp_path / "calm.yaml"), "--address", "http://127.0.0.1:1"], ["status"]):
+        assert main([*command, "--store", store]) == 2
+        shown = capsys.readouterr().err
+        assert "allowed: a local folder, or s3://BUCKET/PREFIX" in shown
+        assert "swordfish" not in shown
+
+
+def test_a_label_that_is_none_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content = {"name": "calm", "stages": {"talk": {"workload": "tests.toys.chatty"}}, "axes": {"seed": 1}}
+    (tmp_path / "calm.yaml").write_text(json.dumps(content))
+    assert main(["submit", str(tmp_path / "calm.yaml"), "--address", "http://127.0.0.1:1", "--on", "large"]) == 2
+    assert "--on large: expected LABEL=VALUE" in capsys.readouterr().err
+
+
+class Jobs(JobServer):
+    """What a server says of its jobs."""
+
+    def __init__(self, *jobs: Job) -> None:
+        super().__init__("http://127.0.0.1:1")
+        self.found = jobs
+
+    def jobs(self) -> list[Job]:
+        return list(self.found)
+
+
+def test_a_job_that_runs_counts_before_a_later_one_that_is_over() -> None:
+    job = Job("alpha-1", "RUNNING", "", {"sweeps": '["alpha"]', "store": "/x"}, None, None)
+    later = Job("alpha-2", "SUCCEEDED", "", {"sweeps": '["alpha", "beta"]', "store": "/y"}, None, None)
+    found = submit._latest(Jobs(job, later), None)
+    assert {name: job.id for name, job in found.items()} == {"alpha": "alpha-1", "beta": "alpha-2"}
 
 
 @pytest.mark.parametrize("name", [*NASTY, *REFUSED])

@@ -17,6 +17,8 @@ import pytest
 
 from orchestrator import record
 from orchestrator.cli import main
+from orchestrator.doctor import places
+from orchestrator.doctor.checks import Patient
 from orchestrator.plan import Plan, plan
 from orchestrator.run import Summary, execute_plan, save_spec
 from orchestrator.running.resources import Resources
@@ -381,6 +383,16 @@ def test_what_no_sweep_needs_is_found_and_removed_and_all_else_stays(
     assert finished(server, uri) == sorted(made.nodes)
     assert run(made, host(uri, tmp_path / "second")).executed == 0
     assert run(other, host(uri, tmp_path / "second")).executed == 2
+
+
+def test_doctor_looks_at_it(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    [found] = places.store(Patient(store=uri))
+    assert found.well
+    assert str(found) == f"well     store {uri}: answers, takes what is written, and only once"
+    assert not [*Bucket.at(uri).entries()], "and leaves nothing"
+    [found] = places.store(Patient(store="s3://no-such-bucket/x"))
+    assert not found.well
+    assert "no-such-bucket" in found.what
 
 
 @pytest.mark.ray

@@ -1,4 +1,4 @@
-"""Several machines with GPUs, as Ray sees them: who shares a GPU, who is placed where. `make test-placement`.
+"""Several machines with GPUs, as Ray sees them: who shares a GPU, who is placed where. `make test-slow`.
 
 The GPUs are Ray's word for it: nothing computes on them, but Ray hands them out as it does real ones.
 """
