@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet
 import pytest
 
@@ -112,6 +113,7 @@ def test_ray_jobs_and_inline_agree_to_the_byte(tmp_path: Path):
 
 @pytest.mark.ray
 @pytest.mark.mlflow
+@pytest.mark.timeout(300)
 def test_killed_driver_loses_nothing_that_was_finished(chain: Path, tmp_path: Path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert sweep("run", chain, "--store", whole, "--inline", "--plain").returncode == 0
@@ -126,9 +128,12 @@ def test_killed_driver_loses_nothing_that_was_finished(chain: Path, tmp_path: Pa
     deadline = time.monotonic() + 90
     while (not rows.is_dir() or sum(1 for _ in rows.glob("*.jsonl")) < 3) and time.monotonic() < deadline:
         time.sleep(0.05)
+    family = psutil.Process(driver.pid).children(recursive=True)
+    workers = [process for process in family if process.is_running() and process.name().startswith("ray::")]
+    assert workers
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    time.sleep(1.0)  # what its workers were committing is on disk now
+    assert not psutil.wait_procs(workers, timeout=90)[1], "what they were committing is on disk now"
     before = sum(len(path.read_text().splitlines()) for path in rows.glob("*.jsonl"))
     again = sweep("run", chain, "--store", killed, "--jobs", "2", "--plain")
     assert again.returncode == 0, again.stderr
