@@ -25,7 +25,7 @@ fail() {
 
 # --- the file: read, never executed ------------------------------------------------------------------------------------
 
-name=lab user='' folder=.local/share/sweep-cluster python='' ray_port=6379 ray_options='' head=
+name=lab user='' folder=.local/share/sweep-cluster python='' ray_port=6379 ray_options='' environment='' head=
 workers=()
 
 read_file() {
@@ -40,9 +40,9 @@ read_file() {
     key=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
     [[ $value =~ ^[-A-Za-z0-9_./:=@,\ ]*$ ]] || fail "$file:$number: $key holds a character that no host, path or option has"
     case $key in
-      name | user | folder | python | ray_port | ray_options | head) printf -v "$key" %s "$value" ;;
+      name | user | folder | python | ray_port | ray_options | environment | head) printf -v "$key" %s "$value" ;;
       worker) workers+=("$value") ;;
-      *) fail "$file:$number: $key is unknown; there are name, user, head, worker, folder, python, ray_port, ray_options" ;;
+      *) fail "$file:$number: $key is unknown; there are name, user, head, worker, folder, python, ray_port, ray_options, environment" ;;
     esac
   done < "$file"
   [ -n "$head" ] || fail "$file names no head"
@@ -96,6 +96,17 @@ token_file() {
   echo "$path"
 }
 
+# What all hosts get as environment variables; travels as the token does, never as an argument.
+environment_file() {
+  if [ -z "$environment" ]; then
+    echo /dev/null
+    return
+  fi
+  [ -f "$environment" ] || fail "$file: environment = $environment: no such file"
+  [ "$(stat -c %a "$environment")" = 600 ] || fail "$environment may hold secrets and others may read it: chmod 600 '$environment'"
+  echo "$environment"
+}
+
 # What git knows or would: neither results, nor data, nor an environment.
 pack() {
   git -C "$repository" ls-files -z --cached --others --exclude-standard |
@@ -122,6 +133,7 @@ send() {
     fi
     ln -sfn "code/$2" current' send "$folder" "$version" < "$archive" &&
     node "$host" token < "$token" &&
+    node "$host" environment < "$variables" &&
     node "$host" settings "$host" "$head" "$ray_port" "$python" "$ray_options" &&
     node "$host" install
 }
@@ -133,6 +145,7 @@ stop_one() { node "$1" stop; }
 
 up() {
   token=$(token_file)
+  variables=$(environment_file)
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
   archive=$scratch/code.tar.gz

@@ -21,7 +21,9 @@ fail() {
 }
 
 load_settings() {
+  local line
   [ -s "$state/settings" ] || fail "not set up: hosts.sh up"
+  while IFS= read -r line; do export "${line?}"; done < <(cat "$state/environment" 2> /dev/null)
   { IFS= read -r own && IFS= read -r head && IFS= read -r port && IFS= read -r python && IFS= read -r options; } < "$state/settings"
   export SWEEP_PYTHON=${python:-$folder/venv/bin/python} PYTHONPATH=$code
   PATH=$(dirname "$SWEEP_PYTHON"):$PATH
@@ -45,6 +47,19 @@ token() {
     fail "another token is in use here: hosts.sh down with the machine that started it, or take over its token"
   fi
   mv "$state/token.part" "$state/token"
+}
+
+# Lines of NAME=VALUE for all that runs here, such as what an object store asks for: neither executed nor shown.
+environment() {
+  local line number=0
+  while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    [[ $line =~ ^[[:space:]]*(#.*)?$ ]] && continue
+    [[ $line =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || fail "line $number of the file of environment variables is no NAME=VALUE"
+    [[ $line != RAY_AUTH_* ]] || fail "line $number of the file of environment variables: the token is hosts.sh's to send"
+    printf '%s\n' "$line"
+  done > "$state/environment.part"
+  mv "$state/environment.part" "$state/environment"
 }
 
 settings() {
@@ -211,6 +226,6 @@ sweep() {
 command=${1:-}
 [ $# = 0 ] || shift
 case $command in
-  token | settings | install | start | stop | status | run | sweep) "$command" "$@" ;;
+  token | environment | settings | install | start | stop | status | run | sweep) "$command" "$@" ;;
   *) fail "usage: node.sh run head | run worker | run mlflow | status | stop" ;;
 esac

@@ -15,6 +15,7 @@ import pytest
 
 from tests.deploy.machines import BINARIES, REPO, Lan, Machine, lan, missing
 from tests.faults.processes import finish, records, sweep, wait_for
+from tests.integration.objectstore import BUCKET, SECRET, ObjectStore
 from tests.integration.servers import POSTGRES
 
 WHY_NOT = missing("sshd", "ssh", "ssh-keygen", "ss") or ("" if POSTGRES else "postgresql NOT INSTALLED")
@@ -36,6 +37,7 @@ worker      = two
 python      = {binaries}/python
 folder      = {folder}/cluster
 ray_options = --num-cpus=1 --object-store-memory=100000000
+environment = {folder}/lab.env
 """
 SWEEP = """
 name: chatter
@@ -82,6 +84,7 @@ class Site:
 
     wire: Lan
     laptop: Machine
+    bucket: ObjectStore
 
     @property
     def hosts(self) -> list[Machine]:
@@ -117,9 +120,18 @@ def site() -> Iterator[Site]:
         (folder / "ssh_config").write_text(SSH.format(folder=folder))
         (folder / "hosts.conf").write_text(HOSTS.format(folder=folder, binaries=BINARIES))
         (folder / "chatter.yaml").write_text(SWEEP)
-        made = Site(wire, laptop)
+        (folder / "s3").mkdir()
+        made = Site(wire, laptop, ObjectStore(folder / "s3", host="10.77.0.5"))
+        (folder / "lab.env").write_text("".join(f"{name}={text}\n" for name, text in made.bucket.environment.items()))
+        (folder / "lab.env").chmod(0o600)
         for number, name in enumerate(("head", "one", "two"), start=5):
             made.join(name, number)
+        wire.machines["head"].start(*made.bucket.command)
+        make = f"import boto3; boto3.client('s3').create_bucket(Bucket='{BUCKET}')"
+        reached = wire.machines["one"].run
+        wait_for(
+            lambda: reached("python", "-c", make, environment=made.bucket.environment).returncode == 0, "its bucket"
+        )
         yield made
 
 
@@ -129,6 +141,11 @@ def pids(text: str) -> set[str]:
 
 def test_up_a_sweep_and_down(site: Site, tmp_path: Path) -> None:
     head, one, two = site.hosts
+    (site.wire.folder / "lab.env").chmod(0o640)
+    refused = site.call("up")
+    assert refused.returncode == 2
+    assert "may hold secrets and others may read it" in refused.stderr
+    (site.wire.folder / "lab.env").chmod(0o600)
     up = site.call("up")
     assert up.returncode == 0, up.stdout + up.stderr
     before = {host.name: pids(site.processes(host)) for host in site.hosts}
@@ -173,7 +190,7 @@ def test_up_a_sweep_and_down(site: Site, tmp_path: Path) -> None:
 
 
 def check_what_is_open(site: Site, head: Machine) -> None:
-    """MLflow and the dashboard on loopback; nothing of ours on every interface but what asks for the token."""
+    """MLflow, its database and the dashboard are on loopback alone; Ray's own ports are asked below."""
     open_there = [line.split()[3] for line in head.check("ss", "-Htln").splitlines()]
     assert "127.0.0.1:5000" in open_there
     assert "127.0.0.1:8265" in open_there
@@ -194,7 +211,7 @@ def check_that_a_token_is_asked_for(site: Site, head: Machine, other: Machine) -
     jobs = "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8265/api/jobs/', timeout=20)"
     refused = head.run("python", "-c", jobs)
     assert "HTTP Error 401" in refused.stderr or "HTTP Error 403" in refused.stderr
-    secrets = [token.read_text(), *head_passwords(site)]
+    secrets = [token.read_text(), SECRET, *head_passwords(site)]
     for host in site.hosts:
         lines = host.check("ps", "-eo", "args=")
         assert not [secret for secret in secrets if secret in lines]
@@ -222,10 +239,13 @@ def head_passwords(site: Site) -> list[str]:
 
 
 def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_path: Path) -> None:
-    """The submitter leaves, a raylet is killed, a cable is out, a host dies, one joins, the driver is killed."""
+    """The submitter leaves, a raylet is killed, a cable is out, a host dies, one joins, the driver is killed.
+
+    The store is a bucket on the head, which the workers reach over the wire.
+    """
     head, one, folder = site.wire.machines["head"], site.wire.machines["one"], site.wire.folder
     three = site.join("three", 8)
-    spec, store = folder / "long.yaml", folder / "long"
+    spec, store = folder / "long.yaml", f"s3://{BUCKET}/long"
     spec.write_text(LONG.replace("WORK", "1"))
     bring_up(site, "one", "three")
     submit = ["job", "submit", spec, "--store", store]
@@ -236,7 +256,7 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         assert "long: runs already as long-" in job(site, *submit)
         site.wire.cable(site.laptop, "down")
         assert "ssh" not in site.laptop.check("ps", "-eo", "comm=").split(), "nothing of the laptop's is needed"
-        wait_for(lambda: [*store.glob("nodes/??/*/outcome.json")], "the first of its nodes")
+        wait_for(lambda: done(site), "the first of its nodes")
         kill_raylet(site, one)
         site.wire.cable(one, "down")
         time.sleep(60)
@@ -246,13 +266,17 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         three.kill()
         site.join("four", 9)
         bring_up(site, "one", "four")
-        before = done(store)
+        before = done(site)
         kill_driver(head)
         wait_for(lambda: "has failed" in job(site, "job", "status", "long"), "the end of its job")
         assert re.search(r"long: submitted as long-[0-9a-f]{16}-2, ", job(site, *submit))
         said = job(site, "job", "status", "long", "--follow")
         assert "long: is done as" in said, said + job(site, "job", "logs", "long")
-        assert f"{before} reused" in job(site, "job", "logs", "long") or done(store) > before > 0
+        reused = re.search(r"(\d+) (?:nodes )?reused", log := job(site, "job", "logs", "long"))
+        assert reused, log
+        assert 0 < before <= int(reused[1]) < TRIALS
+        assert SECRET not in log
+        printed = site.call("sweep", "table", "long", "--store", store, "--format", "csv").stdout
         check_that_mlflow_has_each_trial_once(site, head)
     finally:
         site.wire.cable(site.laptop, "up")
@@ -260,8 +284,9 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
     assert down.returncode == 0, down.stdout + down.stderr
     (tmp_path / "long.yaml").write_text(LONG.replace("WORK", "0"))
     finish(tmp_path / "long.yaml", tmp_path / "alone")
-    assert records(store, "long") == records(tmp_path / "alone", "long")
-    assert table(store) == table(tmp_path / "alone")
+    [mirror] = head.home.glob(".cache/sweep-orchestrator/stores/*")
+    assert records(mirror, "long") == records(tmp_path / "alone", "long")
+    assert printed == sweep("table", "long", "--store", tmp_path / "alone", "--format", "csv").stdout
 
 
 def bring_up(site: Site, *workers: str) -> None:
@@ -298,12 +323,9 @@ def kill_driver(head: Machine) -> None:
     head.check("kill", f"-{int(signal.SIGKILL)}", *drivers)
 
 
-def done(store: Path) -> int:
-    return len([*store.glob("nodes/??/*/outcome.json")])
-
-
-def table(store: Path) -> str:
-    return sweep("table", "long", "--store", store, "--format", "csv").stdout
+def done(site: Site) -> int:
+    """How many nodes are committed."""
+    return site.bucket.put("outcome.json", "long/nodes/")
 
 
 def check_that_mlflow_has_each_trial_once(site: Site, head: Machine) -> None:

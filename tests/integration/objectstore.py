@@ -33,10 +33,11 @@ class ObjectStore:
 
     folder: Path
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -48,10 +49,13 @@ class ObjectStore:
             "AWS_EC2_METADATA_DISABLED": "true",
         }
 
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tests.integration.objectstore", str(self.folder), self.host, str(self.port)]
+
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.integration.objectstore", str(self.folder), str(self.port)]
         with open(self.folder / "server.log", "ab") as log:
-            self._process = subprocess.Popen(command, cwd=REPO, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self.command, cwd=REPO, stdout=log, stderr=log)
         wait_for(self._has_bucket)
 
     def stop(self) -> None:
@@ -60,7 +64,7 @@ class ObjectStore:
 
     def _has_bucket(self) -> bool:
         assert self._process.poll() is None, (self.folder / "server.log").read_text()[-3000:]
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=5)
         try:
             connection.request("PUT", f"/{BUCKET}", headers={"Host": "127.0.0.1"})
             return connection.getresponse().status == 200
@@ -143,15 +147,15 @@ class _Noting:
         return answer
 
 
-def _serve(folder: Path, port: int) -> None:
+def _serve(folder: Path, host: str, port: int) -> None:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     WSGIRequestHandler.protocol_version = "HTTP/1.1"  # connections stay, as they do in S3
     application = _Noting(DomainDispatcherApplication(create_backend_app), folder)
-    make_server("127.0.0.1", port, application, threaded=True).serve_forever()
+    make_server(host, port, application, threaded=True).serve_forever()
 
 
 if __name__ == "__main__":
     os.environ.update({"MOTO_ACCOUNT_ID": "123456789012"})
-    _serve(Path(sys.argv[1]), int(sys.argv[2]))
+    _serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
