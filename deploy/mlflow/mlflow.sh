@@ -30,13 +30,17 @@ fail() {
 check_settings() {
   case $MLFLOW_HOST in
     127.* | localhost | ::1) ;;
-    0.0.0.0 | ::) fail "MLFLOW_HOST=$MLFLOW_HOST would listen on every interface; name the private address instead" ;;
+    0 | 0.* | 0x* | :: | '[::]') fail "MLFLOW_HOST=$MLFLOW_HOST would listen on every interface; name the private address instead" ;;
     *) [ -n "${MLFLOW_SERVER_ALLOWED_HOSTS:-}" ] ||
       fail "MLFLOW_HOST=$MLFLOW_HOST leaves this machine: set MLFLOW_SERVER_ALLOWED_HOSTS, such as '$MLFLOW_HOST:$MLFLOW_PORT'" ;;
   esac
-  if [[ ${MLFLOW_BACKEND_STORE_URI:-}${AUTH_DATABASE_URI:-} =~ ://[^/@]*:[^/@]*@ ]]; then
-    fail "MLFLOW_BACKEND_STORE_URI or AUTH_DATABASE_URI holds a password; put it into the file that PGPASSFILE names (mode 600)"
-  fi
+  [[ ,${MLFLOW_SERVER_ALLOWED_HOSTS:-}, != *,\*,* ]] || fail "MLFLOW_SERVER_ALLOWED_HOSTS=* allows every name; list those that are meant"
+  local uri
+  for uri in "${MLFLOW_BACKEND_STORE_URI:-}" "${AUTH_DATABASE_URI:-}"; do
+    if [[ $uri =~ ://[^@]*:[^@]*@ || $uri =~ [?\&]password= ]]; then
+      fail "MLFLOW_BACKEND_STORE_URI or AUTH_DATABASE_URI holds a password; put it into the file that PGPASSFILE names (mode 600)"
+    fi
+  done
   $own_database || [ -n "${AUTH_DATABASE_URI:-}" ] ||
     fail "MLFLOW_BACKEND_STORE_URI is set: set AUTH_DATABASE_URI too, the database of MLflow's users"
   [ -x "$python" ] || fail "$python is not there: run 'make install', or set SWEEP_PYTHON"
@@ -57,6 +61,8 @@ load_secrets() {
   mkdir -p "$home"
   if [ ! -e "$home/server.env" ]; then
     local password=${MLFLOW_AUTH_ADMIN_PASSWORD:-$(random)}
+    # Shells read the file of clients: nothing in it may mean something to them.
+    [[ $password =~ ^[A-Za-z0-9_-]+$ ]] || fail "MLFLOW_AUTH_ADMIN_PASSWORD may have letters, digits, _ and - only"
     printf 'MLFLOW_TRACKING_USERNAME=admin\nMLFLOW_TRACKING_PASSWORD=%s\n' "$password" > "$home/client.env"
     printf 'admin_password=%s\nsession_key=%s\n' "$password" "${MLFLOW_FLASK_SERVER_SECRET_KEY:-$(random)}" \
       > "$home/server.env.part"
@@ -125,13 +131,18 @@ start_database() {
   $own_database || return 0
   make_database
   # A server that was killed leaves its database behind: it may go on.
-  (cd / && as_postgres "$binaries/pg_ctl" -D "$sockets/data" status > /dev/null 2>&1) ||
+  has_database ||
     (cd / && as_postgres "$binaries/pg_ctl" -D "$sockets/data" -w -s -l "$sockets/log" \
       -o "-c listen_addresses= -c unix_socket_directories='$sockets'" start 9>&-) || fail "PostgreSQL does not start: $sockets/log"
   local name
   for name in mlflow mlflow_auth; do
     (psql_own -tAc "select 1 from pg_database where datname = '$name'" | grep -q 1) || psql_own -qc "create database $name"
   done
+}
+
+# The file of a socket stays where the power went.
+has_database() {
+  (cd / && as_postgres "$binaries/pg_ctl" -D "$sockets/data" status > /dev/null 2>&1)
 }
 
 stop_database() {
@@ -143,10 +154,14 @@ psql_own() {
   "$binaries/psql" -X -q -v ON_ERROR_STOP=1 -h "$sockets" -U mlflow -d postgres "$@"
 }
 
-# One process at a time may hold the server's place: a second server or a restore is refused.
+# One process at a time may start and stop the database: a second server or a restore is refused.
 take_lock() {
+  is_first || fail "another server, backup or restore holds $home; stop it first"
+}
+
+is_first() {
   exec 9> "$home/lock"
-  flock -n 9 || fail "another server or restore holds $home; stop it first"
+  flock -n 9
 }
 
 # --- commands ----------------------------------------------------------------------------------------------------------
@@ -156,8 +171,8 @@ serve() {
   take_lock
   start_database
   write_authentication
-  local server=
-  trap '[ -z "$server" ] || kill -TERM "$server" 2> /dev/null || true' TERM INT
+  local server='' asked=false
+  trap 'asked=true; [ -z "$server" ] || kill -TERM "$server" 2> /dev/null || true' TERM INT
   trap stop_database EXIT
   [ "$MLFLOW_ARTIFACTS_DESTINATION" != "$home/artifacts" ] || mkdir -p "$home/artifacts"
   echo "MLflow: http://$MLFLOW_HOST:$MLFLOW_PORT (user and password: $home/client.env)"
@@ -167,12 +182,14 @@ serve() {
   # `wait` ends when a signal comes; the second one waits for the server's own end.
   wait "$server" || code=$?
   wait "$server" 2> /dev/null || true
-  [ "$code" -le 128 ] || code=0
+  ! $asked || code=0 # a server that somebody else has killed has failed
   return "$code"
 }
 
 status() {
-  if "$python" -c 'import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)' \
+  # Not through the proxy that the environment may name.
+  if "$python" -c 'from sys import argv; from urllib.request import ProxyHandler, build_opener
+build_opener(ProxyHandler({})).open(argv[1], timeout=5)' \
     "http://$MLFLOW_HOST:$MLFLOW_PORT/health" 2> /dev/null; then
     echo "MLflow answers at http://$MLFLOW_HOST:$MLFLOW_PORT"
   else
@@ -181,26 +198,43 @@ status() {
   fi
 }
 
-# pg_dump knows no SQLAlchemy driver.
-plain() {
-  echo "${1/+psycopg:/:}"
+# A database for as long as a backup takes: that of the server, or, where none runs, one that `release` stops again.
+started=false
+borrow_database() {
+  local end=$((SECONDS + 120))
+  until psql_own -c 'select 1' > /dev/null 2>&1; do
+    if is_first; then
+      started=true
+      start_database
+      return
+    fi
+    # A server is about to start it.
+    [ "$SECONDS" -lt "$end" ] || fail "what holds $home has started no database in two minutes"
+    sleep 1
+  done
+}
+
+release() {
+  ! $started || stop_database
+  started=false
+  exec 9>&- # a server may start
 }
 
 backup() {
-  local target=${1:-$home/backups/mlflow-$(date -u +%Y%m%dT%H%M%S%NZ).tar} started=false pg_dump=pg_dump
+  local target=${1:-$home/backups/mlflow-$(date -u +%Y%m%dT%H%M%S%NZ).tar} pg_dump=pg_dump
   mkdir -p "$(dirname "$target")"
+  trap release EXIT
   if $own_database; then
     pg_dump=$binaries/pg_dump
     [ -e "$sockets/data/made" ] || fail "$home holds no database yet"
-    [ -e "$sockets/.s.PGSQL.5432" ] || started=true
-    ! $started || start_database
+    borrow_database
   fi
   work=$(mktemp -d "$home/backup.XXXXXX")
-  trap 'rm -rf "$work"' EXIT
+  trap 'rm -rf "$work"; release' EXIT
   # The databases first: then each artifact that they name is in the archive.
-  "$pg_dump" --format=custom --file="$work/mlflow.dump" "$(plain "$MLFLOW_BACKEND_STORE_URI")"
-  "$pg_dump" --format=custom --file="$work/mlflow_auth.dump" "$(plain "$AUTH_DATABASE_URI")"
-  ! $started || stop_database
+  "$pg_dump" --format=custom --file="$work/mlflow.dump" "${MLFLOW_BACKEND_STORE_URI/+psycopg:/:}" # pg_dump knows no driver of SQLAlchemy's
+  "$pg_dump" --format=custom --file="$work/mlflow_auth.dump" "${AUTH_DATABASE_URI/+psycopg:/:}"
+  release
   local artifacts=()
   [ ! -d "$home/artifacts" ] || artifacts=(-C "$home" artifacts)
   local code=0
