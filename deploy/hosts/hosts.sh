@@ -46,7 +46,8 @@ read_file() {
     esac
   done < "$file"
   [ -n "$head" ] || fail "$file names no head"
-  case " $head ${workers[*]-} " in
+  case " $head ${workers[*]-} ${user:-} " in
+    *" -"*) fail "$file: no host or user begins with '-'" ;;
     *" 0.0.0.0 "* | *" localhost "* | *" 127."*) fail "$file: a host needs the address by which the others reach it" ;;
   esac
 }
@@ -184,7 +185,7 @@ job() {
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH}
   unset RAY_AUTH_TOKEN
   # What it says to do next is said for this script: the tunnel is gone by then.
-  "${sweep[@]}" "$@" "${more[@]}" --address "http://127.0.0.1:$port" |
+  "${sweep[@]}" "$1" "${more[@]}" "${@:2}" --address "http://127.0.0.1:$port" |
     sed "s|sweep \(.*\) --address http://127.0.0.1:$port|deploy/hosts/hosts.sh job \1|" || code=$?
   return "$code"
 }

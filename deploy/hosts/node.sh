@@ -20,6 +20,10 @@ fail() {
   exit 2
 }
 
+# A folder in /tmp that somebody else made under this name would be his.
+mkdir -p "$RAY_TMPDIR"
+[ -O "$RAY_TMPDIR" ] || fail "$RAY_TMPDIR belongs to somebody else: what Ray puts there would be his"
+
 load_settings() {
   local line
   [ -s "$state/settings" ] || fail "not set up: hosts.sh up"
@@ -112,7 +116,9 @@ start() {
     return
   fi
   echo "$code" > "$state/$role.code"
+  local log=$state/$role.log
   if has_systemd; then
+    log="journalctl --user -u sweep-node@$role"
     mkdir -p "$HOME/.config/systemd/user"
     sed "s|@CODE@|$code|g" "$code/deploy/hosts/sweep-node@.service" > "$HOME/.config/systemd/user/sweep-node@.service"
     systemctl --user daemon-reload
@@ -123,8 +129,8 @@ start() {
     echo $! > "$state/$role.pid"
   fi
   until answers "$role"; do
-    is_up "$role" || fail "$role: ended at once: $(tail -n 3 "$state/$role.log" 2> /dev/null)"
-    [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 300 s; see $state/$role.log"
+    is_up "$role" || fail "$role: ended at once: $(tail -n 3 "$state/$role.log" 2> /dev/null || echo "see $log")"
+    [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 300 s; see $log"
     sleep 1
   done
   echo "$role: started"
@@ -216,11 +222,11 @@ client_settings() {
 # A command of this project with the cluster's Ray, MLflow and secrets; a `run` is told where they are.
 sweep() {
   load_settings
-  local more=()
+  local more=() # before what was asked for: the last of two equal options counts
   [ "${1:-}" != run ] || more=(--address "$head:$port" --tracking-uri http://127.0.0.1:5000 --yes)
   client_settings
   cd "$code"
-  exec python -m orchestrator.cli "$@" "${more[@]}"
+  exec python -m orchestrator.cli "${@:1:1}" "${more[@]}" "${@:2}"
 }
 
 command=${1:-}

@@ -14,12 +14,17 @@ random() {
   echo "$folder holds secrets already; remove it to make others, which the database then does not know" >&2
   exit 2
 }
+if [ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -z "${AWS_SECRET_ACCESS_KEY:-}" ]; then
+  echo "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY" >&2
+  exit 2
+fi
 password=$(random) database=$(random)
 printf 'POSTGRES_PASSWORD=%s\n' "$database" > "$folder/postgres.env"
 {
   printf 'PGPASSWORD=%s\nMLFLOW_AUTH_ADMIN_PASSWORD=%s\nMLFLOW_FLASK_SERVER_SECRET_KEY=%s\n' "$database" "$password" "$(random)"
-  [ -z "${AWS_ACCESS_KEY_ID:-}" ] ||
-    printf 'AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\n' "$AWS_ACCESS_KEY_ID" "$AWS_SECRET_ACCESS_KEY"
+  for name in AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY AWS_SESSION_TOKEN; do
+    [ -z "${!name:-}" ] || printf '%s=%s\n' "$name" "${!name}"
+  done
 } > "$folder/mlflow.env"
 printf 'MLFLOW_TRACKING_USERNAME=admin\nMLFLOW_TRACKING_PASSWORD=%s\n' "$password" > "$folder/client.env"
 echo "made $folder"

@@ -354,6 +354,7 @@ def nodes(site: Site) -> list[str]:
         ("head = $(touch /tmp/owned)", "holds a character"),
         ("head = 0.0.0.0", "needs the address"),
         ("haed = 10.0.0.5", "haed is unknown"),
+        ("head = -oProxyCommand=x", "begins with '-'"),
         ("head: 10.0.0.5", "expected 'key = value'"),
     ],
 )
