@@ -29,11 +29,12 @@ PORTS = (
 
 @dataclass
 class Head:
-    """What runs, and what a user of it sets."""
+    """What runs, and what a user of it sets; `password` is MLflow's, which drivers there have in their environment."""
 
     folder: Path
     ports: dict[str, int]
     token: str
+    password: str
     process: subprocess.Popen[bytes]
 
     @property
@@ -81,7 +82,7 @@ def ray_head(*options: str, path: Path | None = None, token: bool = True) -> Ite
         token: Whether it asks for one.
     """
     folder = Path(tempfile.mkdtemp(prefix="head-", dir="/tmp"))  # short: the paths of sockets may have 107 characters
-    secret = secrets.token_hex(32)
+    secret, password = secrets.token_hex(32), secrets.token_hex(32)
     (folder / "token").write_text(secret)
     (folder / "token").chmod(0o600)
     ports = {name: free_port() for name in PORTS}
@@ -95,6 +96,7 @@ def ray_head(*options: str, path: Path | None = None, token: bool = True) -> Ite
     search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     with open(folder / "log", "ab") as log:
         asks = {} if token else {"RAY_AUTH_MODE": "disabled"}
+        asks["MLFLOW_TRACKING_PASSWORD"] = password
         own = {**_user(folder), **asks, "PATH": search, "PYTHONPATH": str(path or ""), "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
             [*command, *options],
@@ -104,7 +106,7 @@ def ray_head(*options: str, path: Path | None = None, token: bool = True) -> Ite
             stderr=log,
             start_new_session=True,
         )
-    made = Head(folder, ports, secret, process)
+    made = Head(folder, ports, secret, password, process)
     try:
         wait_for(lambda: made.process.poll() is not None or made.answers("/api/version", secret) == 200)
         assert made.process.poll() is None, (folder / "log").read_text()[-3000:]

@@ -241,7 +241,7 @@ def test_no_secret_is_kept_or_shown(head: Head, project: Path, monkeypatch: pyte
     )
     files = [path for folder in (store, head.folder / "ray") for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 30
-    for word in (password, head.token, "not-to-be-sent"):
+    for word in (password, head.password, head.token, "not-to-be-sent"):
         assert word not in text
         assert not [path for path in files if word.encode() in path.read_bytes()]
 
