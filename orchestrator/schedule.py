@@ -23,6 +23,7 @@ os.environ.update(
     RAY_CHDIR_TO_TRIAL_DIR="0",
     RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS="0",
     RAY_USAGE_STATS_ENABLED="0",
+    RAY_prestart_worker_first_driver="0",  # trials are actors with processes of their own: those would idle
     RAY_DEDUP_LOGS="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",
 )
