@@ -46,11 +46,11 @@ test-science: .venv/installed-dev
 	$(BIN)/python -m pytest -m science --timeout 1800
 
 test-faults: .venv/installed-dev
-	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -n 3 --dist worksteal
+	$(BIN)/python -m pytest tests/faults -m "not slow" -n 3 --dist worksteal
 
-# What takes long and needs nothing else: outages, object stores under Ray, GPUs in name, 200 emitters, any input.
+# What takes long and needs nothing else: outages, object stores under Ray, GPUs in name, a Ray that dies, any input.
 test-slow: .venv/installed-dev
-	$(BIN)/python -m pytest tests/unit tests/integration -m slow --timeout 600
+	$(BIN)/python -m pytest tests/unit tests/integration tests/faults -m slow --timeout 600
 
 # As root, on Linux, with PostgreSQL, an sshd and iproute2: machines are namespaces inside this one.
 test-cluster: .venv/installed-dev

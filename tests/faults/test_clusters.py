@@ -95,6 +95,7 @@ def test_all_nodes_that_compute_are_lost_and_another_joins(
     assert max(item["meta"].get("resumed_at", 0) for item in outcomes(store)) > 0
 
 
+@pytest.mark.slow
 def test_machines_that_go_again_and_again_fail_no_trial(
     nets: Path, tmp_path: Path, undisturbed: Path, cluster: Cluster
 ):
@@ -113,6 +114,7 @@ def test_machines_that_go_again_and_again_fail_no_trial(
     assert_undisturbed(store, undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("which", ["gcs_server", "raylet"])
 def test_a_ray_that_dies_ends_the_run_with_words(long_nets: Path, tmp_path: Path, undisturbed_long: Path, which: str):
     """The embedded one: the driver must not wait for it for ever."""
@@ -140,6 +142,7 @@ def command(process: psutil.Process) -> list[str]:
         return []
 
 
+@pytest.mark.slow
 def test_a_head_elsewhere_that_dies_ends_the_run_with_words(
     nets: Path, tmp_path: Path, undisturbed: Path, cluster: Cluster
 ):

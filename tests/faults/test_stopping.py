@@ -106,6 +106,7 @@ def test_ctrl_c_twice_leaves_at_once(nets: Path, tmp_path: Path, undisturbed: Pa
     assert executed(finish(spec, store).stdout) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.mlflow
 @pytest.mark.faults

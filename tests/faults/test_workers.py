@@ -108,6 +108,7 @@ def test_killed_in_the_middle_of_writing(tmp_path: Path):
     assert sum(runs(log).values()) >= 5
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.mlflow
 @pytest.mark.faults
@@ -133,6 +134,7 @@ def test_told_to_end_again_and_again_counts_as_no_attempt(tmp_path: Path):
     assert records(store, "long")["status"] == ["done"]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.mlflow
 @pytest.mark.faults
