@@ -20,6 +20,10 @@ fail() {
   exit 2
 }
 
+# Others may write to /tmp: what is there under our name, and is not ours, is not used.
+mkdir -p "$RAY_TMPDIR"
+if [ -L "$RAY_TMPDIR" ] || [ ! -O "$RAY_TMPDIR" ]; then fail "$RAY_TMPDIR belongs to another: have it removed"; fi
+
 load_settings() {
   [ -s "$state/settings" ] || fail "not set up: hosts.sh up"
   { IFS= read -r own && IFS= read -r head && IFS= read -r port && IFS= read -r python && IFS= read -r options; } < "$state/settings"
@@ -90,7 +94,7 @@ is_running() {
 
 start() {
   load_settings
-  local role=$1 end=$((SECONDS + 300))
+  local role=$1 end=$((SECONDS + 300)) log=$state/$1.log
   if is_up "$role"; then
     [ "$(cat "$state/$role.code")" = "$code" ] || echo "$role: runs an older code; hosts.sh down and up change it"
     echo "$role: runs"
@@ -98,18 +102,19 @@ start() {
   fi
   echo "$code" > "$state/$role.code"
   if has_systemd; then
+    log="journalctl --user -u sweep-node@$role"
     mkdir -p "$HOME/.config/systemd/user"
     sed "s|@CODE@|$code|g" "$code/deploy/hosts/sweep-node@.service" > "$HOME/.config/systemd/user/sweep-node@.service"
     systemctl --user daemon-reload
     systemctl --user enable --quiet --now "sweep-node@$role"
     loginctl enable-linger 2> /dev/null || echo "$role: ends when you log out: ask for 'loginctl enable-linger $(id -un)'"
   else
-    setsid "$code/deploy/hosts/node.sh" run "$role" < /dev/null >> "$state/$role.log" 2>&1 9>&- &
+    setsid "$code/deploy/hosts/node.sh" run "$role" < /dev/null >> "$log" 2>&1 9>&- &
     echo $! > "$state/$role.pid"
   fi
   until answers "$role"; do
-    is_up "$role" || fail "$role: ended at once: $(tail -n 3 "$state/$role.log" 2> /dev/null)"
-    [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 300 s; see $state/$role.log"
+    is_up "$role" || fail "$role: ended at once; see $log: $(tail -n 3 "$log" 2> /dev/null)"
+    [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 300 s; see $log"
     sleep 1
   done
   echo "$role: started"
@@ -205,7 +210,7 @@ sweep() {
   [ "${1:-}" != run ] || more=(--address "$head:$port" --tracking-uri http://127.0.0.1:5000 --yes)
   client_settings
   cd "$code"
-  exec python -m orchestrator.cli "$@" "${more[@]}"
+  exec python -m orchestrator.cli "${@:1:1}" "${more[@]}" "${@:2}"
 }
 
 command=${1:-}
