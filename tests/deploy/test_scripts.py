@@ -79,7 +79,8 @@ class Node:
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         script = self.home / "code" / "1" / "deploy" / "hosts" / "node.sh"
         command = ["setpriv", f"--reuid={self.account}", "--clear-groups", script, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+        environment = {**os.environ, "HOME": str(self.home)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
@@ -90,7 +91,8 @@ def node() -> Iterator[Node]:
     made = Node(home, 50000 + os.getpid() % 10000)
     script = home / "code" / "1" / "deploy" / "hosts" / "node.sh"
     script.parent.mkdir(parents=True)
-    shutil.copy(DEPLOY / "hosts" / "node.sh", script)
+    for name in ("node.sh", "sweep-node@.service"):
+        shutil.copy(DEPLOY / "hosts" / name, script.parent)
     state = home / "state" / socket.gethostname().partition(".")[0]
     state.mkdir(parents=True)
     python = program(home / "bin" / "python", SAYS)
@@ -122,6 +124,15 @@ def test_rays_folder_is_not_one_that_another_made(node: Node) -> None:
     assert node.call("sweep", "status").stdout == "status\n"
     assert stat.S_IMODE(node.rays.stat().st_mode) == 0o700
     assert node.call("sweep", "status").stdout == "status\n", "one's own is used again"
+
+
+def test_what_ended_at_once_is_told_with_the_place_of_its_log(node: Node) -> None:
+    """Where systemd is, as programs in its place say, there is no file of ours."""
+    program(node.home / "bin" / "loginctl", "#!/bin/sh\n")
+    program(node.home / "bin" / "systemctl", '#!/bin/sh\ncase "$*" in *is-active*) exit 3 ;; esac\n')
+    ended = node.call("start", "worker")
+    assert ended.returncode == 2
+    assert "worker: ended at once; see journalctl --user -u sweep-node@worker" in ended.stderr
 
 
 def secrets(tmp_path: Path, **keys: str) -> tuple[subprocess.CompletedProcess[str], Path]:
