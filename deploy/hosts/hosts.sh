@@ -39,6 +39,8 @@ read_file() {
       fail "$file:$number: expected 'key = value'"
     key=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
     [[ $value =~ ^[-A-Za-z0-9_./:=@,\ ]*$ ]] || fail "$file:$number: $key holds a character that no host, path or option has"
+    # ssh would take it for an option.
+    case $key:$value in head:-* | worker:-* | user:-*) fail "$file:$number: $key begins with '-'" ;; esac
     case $key in
       name | user | folder | python | ray_port | ray_options | environment | head) printf -v "$key" %s "$value" ;;
       worker) workers+=("$value") ;;
@@ -46,8 +48,7 @@ read_file() {
     esac
   done < "$file"
   [ -n "$head" ] || fail "$file names no head"
-  case " $head ${workers[*]-} ${user:-} " in
-    *" -"*) fail "$file: no host or user begins with '-'" ;;
+  case " $head ${workers[*]-} " in
     *" 0.0.0.0 "* | *" localhost "* | *" 127."*) fail "$file: a host needs the address by which the others reach it" ;;
   esac
 }
@@ -184,7 +185,7 @@ job() {
   token=$(token_file)
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH}
   unset RAY_AUTH_TOKEN
-  # What it says to do next is said for this script: the tunnel is gone by then.
+  # What it says to do next is said for this script: the tunnel is gone by then. Of two equal options the later one counts.
   "${sweep[@]}" "$1" "${more[@]}" "${@:2}" --address "http://127.0.0.1:$port" |
     sed "s|sweep \(.*\) --address http://127.0.0.1:$port|deploy/hosts/hosts.sh job \1|" || code=$?
   return "$code"

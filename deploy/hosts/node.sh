@@ -20,9 +20,9 @@ fail() {
   exit 2
 }
 
-# A folder in /tmp that somebody else made under this name would be his.
+# Others may write to /tmp: what is there under our name, and is not ours, is not used.
 mkdir -p "$RAY_TMPDIR"
-[ -O "$RAY_TMPDIR" ] || fail "$RAY_TMPDIR belongs to somebody else: what Ray puts there would be his"
+if [ -L "$RAY_TMPDIR" ] || [ ! -O "$RAY_TMPDIR" ]; then fail "$RAY_TMPDIR belongs to another: have it removed"; fi
 
 load_settings() {
   local line
@@ -109,14 +109,13 @@ is_running() {
 
 start() {
   load_settings
-  local role=$1 end=$((SECONDS + 300))
+  local role=$1 end=$((SECONDS + 300)) log=$state/$1.log
   if is_up "$role"; then
     [ "$(cat "$state/$role.code")" = "$code" ] || echo "$role: runs an older code; hosts.sh down and up change it"
     echo "$role: runs"
     return
   fi
   echo "$code" > "$state/$role.code"
-  local log=$state/$role.log
   if has_systemd; then
     log="journalctl --user -u sweep-node@$role"
     mkdir -p "$HOME/.config/systemd/user"
@@ -125,11 +124,11 @@ start() {
     systemctl --user enable --quiet --now "sweep-node@$role"
     loginctl enable-linger 2> /dev/null || echo "$role: ends when you log out: ask for 'loginctl enable-linger $(id -un)'"
   else
-    setsid "$code/deploy/hosts/node.sh" run "$role" < /dev/null >> "$state/$role.log" 2>&1 9>&- &
+    setsid "$code/deploy/hosts/node.sh" run "$role" < /dev/null >> "$log" 2>&1 9>&- &
     echo $! > "$state/$role.pid"
   fi
   until answers "$role"; do
-    is_up "$role" || fail "$role: ended at once: $(tail -n 3 "$state/$role.log" 2> /dev/null || echo "see $log")"
+    is_up "$role" || fail "$role: ended at once; see $log: $(tail -n 3 "$log" 2> /dev/null)"
     [ "$SECONDS" -lt "$end" ] || fail "$role: does not answer after 300 s; see $log"
     sleep 1
   done

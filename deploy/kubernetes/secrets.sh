@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the secrets that kustomization.yaml reads: random, once, in files of mode 600 that git ignores.
-# The keys of the object store come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; without them the pods need a role.
+# The keys of the object store come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, with AWS_SESSION_TOKEN where they are
+# temporary; without them the pods need a role.
 set -euo pipefail
 umask 077
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/secrets
@@ -14,10 +15,10 @@ random() {
   echo "$folder holds secrets already; remove it to make others, which the database then does not know" >&2
   exit 2
 }
-if [ -n "${AWS_ACCESS_KEY_ID:-}" ] && [ -z "${AWS_SECRET_ACCESS_KEY:-}" ]; then
-  echo "AWS_ACCESS_KEY_ID is set without AWS_SECRET_ACCESS_KEY" >&2
+[ "${AWS_ACCESS_KEY_ID:+set}" = "${AWS_SECRET_ACCESS_KEY:+set}" ] || {
+  echo "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY go together: set both, or neither where the pods have a role" >&2
   exit 2
-fi
+}
 password=$(random) database=$(random)
 printf 'POSTGRES_PASSWORD=%s\n' "$database" > "$folder/postgres.env"
 {

@@ -28,18 +28,20 @@ fail() {
 # --- what is refused ---------------------------------------------------------------------------------------------------
 
 check_settings() {
+  local uri password='://[^@]*:[^@]*@|[?&](ssl)?password='
+  local every='^(::[Ff]{4}:)?[][0xX.:*]+$' # as C reads it, 0 and 0x0 too are 0.0.0.0
+  local any='(^|,)[[:space:]]*[*?.]+[[:space:]]*(:[^,]*)?(,|$)'
+  [[ ! $MLFLOW_HOST =~ $every ]] || fail "MLFLOW_HOST=$MLFLOW_HOST would listen on every interface; name the private address instead"
+  [[ ! ${MLFLOW_SERVER_ALLOWED_HOSTS:-} =~ $any ]] ||
+    fail "MLFLOW_SERVER_ALLOWED_HOSTS=$MLFLOW_SERVER_ALLOWED_HOSTS allows every name; list those by which the server is reached"
   case $MLFLOW_HOST in
     127.* | localhost | ::1) ;;
-    0 | 0.* | 0x* | :: | '[::]') fail "MLFLOW_HOST=$MLFLOW_HOST would listen on every interface; name the private address instead" ;;
     *) [ -n "${MLFLOW_SERVER_ALLOWED_HOSTS:-}" ] ||
       fail "MLFLOW_HOST=$MLFLOW_HOST leaves this machine: set MLFLOW_SERVER_ALLOWED_HOSTS, such as '$MLFLOW_HOST:$MLFLOW_PORT'" ;;
   esac
-  [[ ,${MLFLOW_SERVER_ALLOWED_HOSTS:-}, != *,\*,* ]] || fail "MLFLOW_SERVER_ALLOWED_HOSTS=* allows every name; list those that are meant"
-  local uri
   for uri in "${MLFLOW_BACKEND_STORE_URI:-}" "${AUTH_DATABASE_URI:-}"; do
-    if [[ $uri =~ ://[^@]*:[^@]*@ || $uri =~ [?\&]password= ]]; then
+    [[ ! $uri =~ $password ]] ||
       fail "MLFLOW_BACKEND_STORE_URI or AUTH_DATABASE_URI holds a password; put it into the file that PGPASSFILE names (mode 600)"
-    fi
   done
   $own_database || [ -n "${AUTH_DATABASE_URI:-}" ] ||
     fail "MLFLOW_BACKEND_STORE_URI is set: set AUTH_DATABASE_URI too, the database of MLflow's users"
@@ -61,8 +63,8 @@ load_secrets() {
   mkdir -p "$home"
   if [ ! -e "$home/server.env" ]; then
     local password=${MLFLOW_AUTH_ADMIN_PASSWORD:-$(random)}
-    # Shells read the file of clients: nothing in it may mean something to them.
-    [[ $password =~ ^[A-Za-z0-9_-]+$ ]] || fail "MLFLOW_AUTH_ADMIN_PASSWORD may have letters, digits, _ and - only"
+    # A shell reads client.env: what it would run or split does not get in.
+    [[ $password =~ ^[A-Za-z0-9_-]+$ ]] || fail "MLFLOW_AUTH_ADMIN_PASSWORD may hold letters, digits, _ and - only"
     printf 'MLFLOW_TRACKING_USERNAME=admin\nMLFLOW_TRACKING_PASSWORD=%s\n' "$password" > "$home/client.env"
     printf 'admin_password=%s\nsession_key=%s\n' "$password" "${MLFLOW_FLASK_SERVER_SECRET_KEY:-$(random)}" \
       > "$home/server.env.part"
@@ -127,22 +129,21 @@ make_database() {
   as_postgres touch "$sockets/data/made"
 }
 
+database_runs() {
+  (cd / && as_postgres "$binaries/pg_ctl" -D "$sockets/data" status > /dev/null 2>&1)
+}
+
 start_database() {
   $own_database || return 0
   make_database
   # A server that was killed leaves its database behind: it may go on.
-  has_database ||
+  database_runs ||
     (cd / && as_postgres "$binaries/pg_ctl" -D "$sockets/data" -w -s -l "$sockets/log" \
       -o "-c listen_addresses= -c unix_socket_directories='$sockets'" start 9>&-) || fail "PostgreSQL does not start: $sockets/log"
   local name
   for name in mlflow mlflow_auth; do
     (psql_own -tAc "select 1 from pg_database where datname = '$name'" | grep -q 1) || psql_own -qc "create database $name"
   done
-}
-
-# The file of a socket stays where the power went.
-has_database() {
-  (cd / && as_postgres "$binaries/pg_ctl" -D "$sockets/data" status > /dev/null 2>&1)
 }
 
 stop_database() {
@@ -154,14 +155,29 @@ psql_own() {
   "$binaries/psql" -X -q -v ON_ERROR_STOP=1 -h "$sockets" -U mlflow -d postgres "$@"
 }
 
-# One process at a time may start and stop the database: a second server or a restore is refused.
-take_lock() {
-  is_first || fail "another server, backup or restore holds $home; stop it first"
-}
-
-is_first() {
+# One process at a time may hold the server's place, and starts and stops the database.
+try_lock() {
   exec 9> "$home/lock"
   flock -n 9
+}
+
+take_lock() {
+  try_lock || fail "another server, restore or backup holds $home; stop it first"
+}
+
+# For a backup: the database of whoever holds the lock, once it answers; else one that is `started` for it, under the lock.
+reach_database() {
+  local end=$((SECONDS + 60))
+  until "$binaries/pg_isready" -q -h "$sockets"; do
+    if ! database_runs && try_lock; then
+      started=true
+      start_database
+    elif [ "$SECONDS" -ge "$end" ]; then
+      fail "PostgreSQL does not answer in $sockets after 60 s; a backup does not start it while another holds $home"
+    else
+      sleep 1
+    fi
+  done
 }
 
 # --- commands ----------------------------------------------------------------------------------------------------------
@@ -182,14 +198,14 @@ serve() {
   # `wait` ends when a signal comes; the second one waits for the server's own end.
   wait "$server" || code=$?
   wait "$server" 2> /dev/null || true
-  ! $asked || code=0 # a server that somebody else has killed has failed
+  # One that was killed, for want of memory perhaps, has failed: systemd starts it again.
+  ! $asked || code=0
   return "$code"
 }
 
 status() {
-  # Not through the proxy that the environment may name.
-  if "$python" -c 'from sys import argv; from urllib.request import ProxyHandler, build_opener
-build_opener(ProxyHandler({})).open(argv[1], timeout=5)' \
+  # Through no proxy, whatever http_proxy says.
+  if "$python" -c 'import sys, urllib.request as r; r.build_opener(r.ProxyHandler({})).open(sys.argv[1], timeout=5)' \
     "http://$MLFLOW_HOST:$MLFLOW_PORT/health" 2> /dev/null; then
     echo "MLflow answers at http://$MLFLOW_HOST:$MLFLOW_PORT"
   else
@@ -198,43 +214,29 @@ build_opener(ProxyHandler({})).open(argv[1], timeout=5)' \
   fi
 }
 
-# A database for as long as a backup takes: that of the server, or, where none runs, one that `release` stops again.
-started=false
-borrow_database() {
-  local end=$((SECONDS + 120))
-  until psql_own -c 'select 1' > /dev/null 2>&1; do
-    if is_first; then
-      started=true
-      start_database
-      return
-    fi
-    # A server is about to start it.
-    [ "$SECONDS" -lt "$end" ] || fail "what holds $home has started no database in two minutes"
-    sleep 1
-  done
-}
-
-release() {
-  ! $started || stop_database
-  started=false
-  exec 9>&- # a server may start
+# pg_dump knows no SQLAlchemy driver.
+plain() {
+  echo "${1/+psycopg:/:}"
 }
 
 backup() {
   local target=${1:-$home/backups/mlflow-$(date -u +%Y%m%dT%H%M%S%NZ).tar} pg_dump=pg_dump
   mkdir -p "$(dirname "$target")"
-  trap release EXIT
+  ! $own_database || [ -e "$sockets/data/made" ] || fail "$home holds no database yet"
+  work=$(mktemp -d "$home/backup.XXXXXX") started=false
+  trap 'rm -rf "$work"; ! $started || stop_database' EXIT
   if $own_database; then
     pg_dump=$binaries/pg_dump
-    [ -e "$sockets/data/made" ] || fail "$home holds no database yet"
-    borrow_database
+    reach_database
   fi
-  work=$(mktemp -d "$home/backup.XXXXXX")
-  trap 'rm -rf "$work"; release' EXIT
   # The databases first: then each artifact that they name is in the archive.
-  "$pg_dump" --format=custom --file="$work/mlflow.dump" "${MLFLOW_BACKEND_STORE_URI/+psycopg:/:}" # pg_dump knows no driver of SQLAlchemy's
-  "$pg_dump" --format=custom --file="$work/mlflow_auth.dump" "${AUTH_DATABASE_URI/+psycopg:/:}"
-  release
+  "$pg_dump" --format=custom --file="$work/mlflow.dump" "$(plain "$MLFLOW_BACKEND_STORE_URI")"
+  "$pg_dump" --format=custom --file="$work/mlflow_auth.dump" "$(plain "$AUTH_DATABASE_URI")"
+  if $started; then
+    stop_database
+    started=false
+    exec 9>&-
+  fi
   local artifacts=()
   [ ! -d "$home/artifacts" ] || artifacts=(-C "$home" artifacts)
   local code=0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,25 @@ def test_workers_are_spot_machines_of_which_none_stays(aws: dict[str, Any]) -> N
         assert kind["min_workers"] == 0
         assert kind["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
     assert types[aws["head_node_type"]]["resources"]["CPU"] == 0, "no trial on the head"
+
+
+def test_workers_have_the_role_that_the_page_makes(aws: dict[str, Any]) -> None:
+    """Ray gives its role to the head alone, and takes one of this name that is there as it is."""
+    from ray.autoscaler._private.aws.config import DEFAULT_RAY_INSTANCE_PROFILE
+
+    page = (AWS.parent / "README.md").read_text()
+    assert f"role={DEFAULT_RAY_INSTANCE_PROFILE}\n" in page
+    for name, kind in aws["available_node_types"].items():
+        profile = kind["node_config"].get("IamInstanceProfile")
+        assert profile == (None if name == aws["head_node_type"] else {"Name": DEFAULT_RAY_INSTANCE_PROFILE})
+    statements = [json.loads(text)["Statement"][0] for text in re.findall(r"policy-document '(.*?)'", page, re.S)]
+    assert [statement["Action"] for statement in statements] == ["sts:AssumeRole", "iam:PassRole"]
+    assert statements[1]["Resource"].endswith(f":role/{DEFAULT_RAY_INSTANCE_PROFILE}")
+
+
+def test_the_store_belongs_to_who_runs_the_trials(aws: dict[str, Any]) -> None:
+    mount = next(command for command in aws["setup_commands"] if "mount -t" in command)
+    assert mount.endswith(f"/store && sudo chown {aws['auth']['ssh_user']}: /store)")
 
 
 def test_its_own_commands_not_rays_defaults(aws: dict[str, Any]) -> None:

@@ -195,6 +195,16 @@ def test_a_more_urgent_job_puts_it_back_and_it_goes_on(slurm: Slurm, folder: Pat
     assert_ended_well(slurm, job)
 
 
+def test_a_folder_that_another_made_in_tmp_is_not_rays(slurm: Slurm, folder: Path) -> None:
+    job = send(slurm, folder, "--nodes=2", "--time=20", "--hold", slow=folder / "slow")
+    left, node = f"/tmp/sweep-{job.number}", slurm.wire.machines["node2"]
+    node.check("install", "--directory", "--owner=nobody", "--mode=777", left)
+    slurm.login.check("scontrol", "release", job.number)
+    slurm.until(job.number, "FAILED")
+    assert f"{left} on node2 belongs to another" in job.log, job.log
+    assert not node.check("ls", "-A", left)
+
+
 def test_every_gpu_of_every_node_is_rays_and_none_gets_in_without_the_token(slurm: Slurm, folder: Path) -> None:
     """These GPUs are SLURM's alone, and a training would find none: so the sweep asks for none of them."""
     slow = folder / "slow"
