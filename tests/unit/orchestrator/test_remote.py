@@ -171,6 +171,31 @@ def test_a_failure_is_known_elsewhere_and_forgotten_everywhere(bucket: Bucket, t
     assert here.refresh().failure("ab") is None
 
 
+def test_what_waits_to_be_sent_is_not_sent_before_it_is_written(bucket: Bucket, tmp_path: Path):
+    store = RemoteStore(tmp_path, bucket)
+    half = tmp_path / "unsent" / ".0000000001-ab.jsonl-12345678"  # as `write_atomically` names it
+    half.parent.mkdir()
+    half.write_text('{"key": "ab')
+    store.join()
+    assert half.exists()
+    assert [*bucket.entries("nodes/")] == []
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "TooManyRequests"), (503, "SlowDown"), (409, "OperationAborted")])
+def test_a_store_that_is_busy_is_asked_again(bucket: Bucket, status: int, code: str):
+    from botocore.exceptions import ClientError
+
+    busy = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")  # pyright: ignore[reportArgumentType]
+    answers = iter([busy, busy, None])
+
+    def attempt() -> str:
+        if (error := next(answers)) is not None:
+            raise error
+        return "done"
+
+    assert connection.connection().ask(str(bucket), "a", attempt) == "done"
+
+
 def test_a_server_that_writes_over_what_it_should_not_is_refused(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
