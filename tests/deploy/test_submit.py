@@ -17,7 +17,9 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.cluster.jobs import Job, JobServer
+from orchestrator.cluster.there import store_there
 from orchestrator.commands import submit
+from orchestrator.errors import SweepError
 from tests.deploy.rayhead import REPO, Head, ray_head
 from tests.faults.processes import records, wait_for
 from tests.integration.servers import free_port
@@ -198,6 +200,18 @@ def test_a_job_that_runs_counts_before_a_later_one_that_is_over() -> None:
     later = Job("alpha-2", "SUCCEEDED", "", {"sweeps": '["alpha", "beta"]', "store": "/y"}, None, None)
     found = submit._latest(Jobs(job, later), None)
     assert {name: job.id for name, job in found.items()} == {"alpha": "alpha-1", "beta": "alpha-2"}
+
+
+def test_a_job_that_went_with_its_head_is_not_waited_for() -> None:
+    over = Job("doctor-1", "SUCCEEDED", "", {}, None, None)
+    with pytest.raises(SweepError, match="job doctor-2 is not there any more"):
+        Jobs(over).wait("doctor-2", 1.0)
+
+
+def test_one_bucket_has_one_name() -> None:
+    """What runs already is known by its store: `s3://BUCKET/PREFIX/` is no other."""
+    assert {store_there(text) for text in ("s3://bucket/x", "s3://bucket/x/")} == {"s3://bucket/x"}
+    assert store_there("/nfs/runs/") == store_there("file:///nfs/runs") == "/nfs/runs"
 
 
 @pytest.mark.parametrize("name", [*NASTY, *REFUSED])
