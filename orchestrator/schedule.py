@@ -199,7 +199,7 @@ def schedule(
     }
     with _ray(resources, packing), tempfile.TemporaryDirectory(prefix="sweep-tune-", ignore_cleanup_errors=True) as at:
         stopping.listen()  # ray.init() has put a handler of its own in place
-        conductor = _Conductor(frontier, payload, stopping, ray.kill)
+        conductor = _Conductor(frontier, payload, stopping, ray.kill, _piece(resources, packing))
         trainable = tune.with_resources(_GroupTrainable, _place(resources, packing))
         run = threading.Thread(
             target=conductor.run,
@@ -224,6 +224,13 @@ def _place(resources: Resources, packing: Packing) -> tune.PlacementGroupFactory
     piece = {"CPU": packing.threads, "GPU": packing.gpus_per_worker}
     labels: dict[str, Any] = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
     return tune.PlacementGroupFactory([piece], **labels)
+
+
+def _piece(resources: Resources, packing: Packing) -> str:
+    """The same in words."""
+    gpus = [f"{packing.gpus_per_worker:g} GPU"] if packing.gpus else []
+    labels = [f"{name}={value}" for name, value in resources.labels]
+    return ", ".join([f"{packing.threads} CPU{'' if packing.threads == 1 else 's'}", *gpus, *labels])
 
 
 def _tuner(trainable: Any, packing: Packing, folder: str, conductor: _Conductor) -> tune.Tuner:
