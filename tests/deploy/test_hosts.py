@@ -101,6 +101,7 @@ class Site:
         folder, machine = self.wire.folder, self.wire.join(name, number)
         (machine.home / "sshd_config").write_text(SSHD.format(folder=folder, address=machine.address))
         machine.start("/usr/sbin/sshd", "-D", "-e", "-f", machine.home / "sshd_config")
+        wait_for(lambda: f"{machine.address}:22" in machine.check("ss", "-Htln"), "its sshd")
         return machine
 
     def processes(self, machine: Machine) -> str:
@@ -270,11 +271,13 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         kill_driver(head)
         wait_for(lambda: "has failed" in job(site, "job", "status", "long"), "the end of its job")
         assert re.search(r"long: submitted as long-[0-9a-f]{16}-2, ", job(site, *submit))
+        wait_for(lambda: one.address in nodes(site), "the coming back of the one whose cable was out")
         said = job(site, "job", "status", "long", "--follow")
         assert "long: is done as" in said, said + job(site, "job", "logs", "long")
         reused = re.search(r"(\d+) (?:nodes )?reused", log := job(site, "job", "logs", "long"))
         assert reused, log
         assert 0 < before <= int(reused[1]) < TRIALS
+        assert done(site) == TRIALS, "each was committed once"
         assert SECRET not in log
         printed = site.call("sweep", "table", "long", "--store", store, "--format", "csv").stdout
         check_that_mlflow_has_each_trial_once(site, head)
@@ -324,7 +327,7 @@ def kill_driver(head: Machine) -> None:
 
 
 def done(site: Site) -> int:
-    """How many nodes are committed."""
+    """How many nodes were committed: a second commit of one is refused by the store, and is no such line in its log."""
     return site.bucket.put("outcome.json", "long/nodes/")
 
 
