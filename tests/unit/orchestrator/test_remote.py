@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage import batches, connection
+from orchestrator.storage import batches, connection, garbage
 from orchestrator.storage import bucket as bucket_module
 from orchestrator.storage.batches import Batches
 from orchestrator.storage.bucket import Bucket
@@ -179,6 +179,17 @@ def test_what_waits_to_be_sent_is_not_sent_before_it_is_written(bucket: Bucket, 
     store.join()
     assert half.exists()
     assert [*bucket.entries("nodes/")] == []
+
+
+def test_names_that_lead_out_of_a_store_are_no_waste_of_its(server: ObjectStore, bucket: Bucket, tmp_path: Path):
+    """`sweep gc` removes from the mirror too what it removes from the bucket."""
+    for name in ("records/../trials.parquet", "nodes/ab/../x", "records/gone/trials.parquet"):
+        server.write(bucket.prefix + name, b"evil")
+    store = RemoteStore(tmp_path / "mirror", bucket)
+    found = garbage.garbage(store, (), ())
+    assert [item.name for item in found.waste] == ["records/gone"]
+    garbage.remove(store, found)
+    assert {entry.name for entry in bucket.entries("records/")} == {"records/../trials.parquet"}
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "TooManyRequests"), (503, "SlowDown"), (409, "OperationAborted")])
