@@ -80,7 +80,7 @@ install() {
   flock 9
   cmp -s "$code/constraints.txt" "$folder/venv/constraints.txt" && return
   python3 -m venv "$folder/venv" || fail "python3 cannot make a virtual environment: apt-get install python3-venv"
-  "$folder/venv/bin/pip" install -q -c "$code/constraints.txt" "${code}[dev]"
+  "$folder/venv/bin/pip" install -q -c "$code/constraints.txt" "${code}[dev,s3]"
   cp "$code/constraints.txt" "$folder/venv/constraints.txt"
 }
 
