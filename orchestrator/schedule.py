@@ -9,6 +9,7 @@ own: signals and a Ray that has died must be noticed however long it waits for s
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -192,6 +193,7 @@ def schedule(
     payload = {
         "store": store.uri,
         "data": str(data_dir.absolute()),
+        "host": socket.gethostname(),
         "device": resources.device,
         "share": packing.gpus_per_worker or 1.0,
         "provenance": provenance(),
