@@ -138,7 +138,7 @@ def test_it_stops_in_good_order_and_goes_on(head: Head, project: Path, monkeypat
 
 
 NASTY = ["a'b\"c", "$(touch owned)", "`touch owned`", "../../owned", "; touch owned #", "-rf", "{owned,owned}"]
-REFUSED = ["a\nb; touch owned", "x" * 1000]
+REFUSED = ["a\nb; touch owned", "x" * 1000, "x" * 10_000]
 
 
 @pytest.mark.slow
@@ -214,13 +214,14 @@ def test_one_bucket_has_one_name() -> None:
     assert store_there("/nfs/runs/") == store_there("file:///nfs/runs") == "/nfs/runs"
 
 
-@pytest.mark.parametrize("name", [*NASTY, *REFUSED])
+@pytest.mark.parametrize("name", [*NASTY, *REFUSED], ids=lambda name: name[:20] + str(len(name)))
 def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     content = {"name": "nasty", "stages": {"talk": {"workload": "tests.toys.chatty"}}, "axes": {"seed": 1}}
     cases = {"cannot be a name": ({**content, "name": name}, []), "scale": (content, [f"--scale={name}"])}
     cases["talk.x"] = (content, ["--set", f"talk.x={name}"])
     if name in REFUSED:
-        cases["name of a level"] = ({**content, "axes": {"how": {name: {"talk.x": 1}}}}, [])
+        said = "name of a level" if len(name) <= 1024 else "no YAML"  # whose keys are not longer
+        cases[said] = ({**content, "axes": {"how": {name: {"talk.x": 1}}}}, [])
     for said, (spec, options) in cases.items():
         (tmp_path / "nasty.yaml").write_text(json.dumps(spec))
         arguments = ["submit", str(tmp_path / "nasty.yaml"), "--address", "http://127.0.0.1:1", *options]
