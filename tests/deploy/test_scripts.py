@@ -71,6 +71,17 @@ def test_what_a_user_says_of_a_job_comes_after_what_the_script_says(tmp_path: Pa
     assert said.stdout.split()[:-1] == ["submit", *script, *user, "--address"]
 
 
+@pytest.mark.parametrize("there", ["ray", "sweep"])
+def test_a_job_without_both_of_its_programs_is_refused(tmp_path: Path, there: str) -> None:
+    """Such as where a module of the cluster has a Ray, and the checkout was not installed."""
+    program(tmp_path / "bin" / there, "#!/bin/sh\n")
+    environment = {"SLURM_SUBMIT_DIR": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+    script = DEPLOY / "slurm" / "sweep.sbatch"
+    refused = subprocess.run([script, "FILE"], env=environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"sweep and ray are not in {tmp_path}/.venv/bin: call sbatch in the checkout")
+
+
 @dataclass
 class Node:
     """node.sh as another account runs it, and the folder of Ray's sockets that it uses."""
