@@ -207,6 +207,31 @@ def test_a_store_that_is_busy_is_asked_again(bucket: Bucket, status: int, code: 
     assert connection.connection().ask(str(bucket), "a", attempt) == "done"
 
 
+def test_what_is_claimed_again_is_not_removed_by_its_being_given_back_before(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+):
+    """A removal that takes long: the lease of one driver has the same content each time, so the same tag."""
+    remove, board = Bucket.remove, BucketBoard(bucket)
+
+    def slow(own: Bucket, name: str, tag: str | None = None) -> bool:
+        time.sleep(0.5)
+        return remove(own, name, tag)
+
+    monkeypatch.setattr(Bucket, "remove", slow)
+    board.write("drivers/a.json", "a")
+    assert board.claim("leases/x", "drivers/a.json")
+    board.give_back("leases/x", "a")
+    assert board.claim("leases/x", "drivers/a.json") or board.claim(
+        "leases/x", "drivers/a.json", board.read("leases/x")
+    )
+    board.settle()
+    time.sleep(1.0)
+    assert board.read("leases/x") is not None
+    board.give_back("leases/x", "a")
+    board.settle()
+    assert board.read("leases/x") is None
+
+
 def test_a_server_that_writes_over_what_it_should_not_is_refused(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
