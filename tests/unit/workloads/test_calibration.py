@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -69,6 +70,50 @@ def test_a_size_that_does_not_fit_ends_the_search(monkeypatch: pytest.MonkeyPatc
     assert max(rates, key=lambda size: rates[size]) == 2
     with pytest.raises(torch.OutOfMemoryError):
         calibration.measure(prepare, [4], 100)
+
+
+def test_a_size_that_fails_is_not_chosen_and_harms_no_other(monkeypatch: pytest.MonkeyPatch):
+    """Libraries lack a kernel for some sizes, and what fitted once may not fit when it is prepared again."""
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    tried: list[int] = []
+
+    def prepare(size: int) -> Callable[[], None]:
+        tried.append(size)
+        if size == 4 or (size == 2 and tried.count(2) > 1):
+            raise RuntimeError("unable to find an engine to execute this computation")
+        return lambda: time.sleep(0.002)
+
+    rates = calibration.measure(prepare, [1, 2, 4, 8], 100)
+    assert rates.pop(1) > 0
+    assert rates.pop(2) > 0
+    assert rates == {4: 0}
+    tried.clear()
+    rates = calibration.measure(prepare, [1, 2], 2)
+    assert tried == [1, 2, 1, 2, 1]
+    assert rates.pop(1) > 0
+    assert rates == {2: 0}, "the second time it failed"
+
+
+def test_a_size_that_did_not_run_is_tried_again_where_more_memory_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    measured: dict = {}
+    first = begin(Job(config(), Here()))
+    usual, short = calibration.steps, [True]
+
+    def steps(slot: Any, size: int, drawn: bool, device: str) -> Callable[[], None]:
+        if short[0] and size > 1:
+            raise torch.OutOfMemoryError("no more")
+        return usual(slot, size, drawn, device)
+
+    monkeypatch.setattr(calibration, "steps", steps)
+    assert calibration.choose(first, 2, 2, True, Hardware(memory=10**9, measured=measured)) == 1
+    (label,) = measured
+    assert measured[label]["2"] == -1e9
+    short[0], before = False, dict(measured[label])
+    assert calibration.choose(first, 2, 2, True, Hardware(memory=10**9, measured=measured)) == 1
+    assert measured[label] == before, "not asked again for as much"
+    calibration.choose(first, 2, 2, True, Hardware(memory=2 * 10**9, measured=measured))
+    assert measured[label]["2"] > 0
 
 
 @pytest.mark.parametrize("room", [4, 7, 100])

@@ -96,6 +96,28 @@ def test_a_step_is_prepared_anew_only_for_what_it_was_not_prepared_for(monkeypat
     assert prepared == [{"lr"}, {"lr", "momentum"}, {"lr"}]
 
 
+@pytest.mark.parametrize("guilty", [2, None])
+def test_an_error_at_nobodys_door_is_looked_for_one_by_one_and_the_rest_go_on_together(
+    guilty: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    """`guilty` fails wherever it is; where nobody is guilty, every array of more than one fails."""
+    usual = slots.train_epoch
+
+    def train_epoch(array: Array, *given: Any) -> list[float]:
+        if (array.numbers["lr"] > 1).any() or (guilty is None and array.size > 1):
+            raise RuntimeError("a kernel failed")
+        return usual(array, *given)
+
+    monkeypatch.setattr(slots, "train_epoch", train_epoch)
+    jobs = [Job(config(optimizer=SGD(lr=2.0 if seed == guilty else 0.05)), Here(seed=seed)) for seed in range(9)]
+    ended = {item.job.context.seed: item for item in train.run_array(jobs, Hardware(slots=3))}
+    assert ended.keys() == set(range(9))
+    failed = {seed for seed, item in ended.items() if isinstance(item.result, Exception)}
+    assert failed == ({guilty} if guilty is not None else set())
+    assert {ended[seed].array for seed in range(3)} == {1}
+    assert {ended[seed].array for seed in range(3, 9)} == {3 if guilty is not None else 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
