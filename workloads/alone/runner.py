@@ -225,7 +225,7 @@ class Runner:
 
     def _meta(self, context: PackagedContext) -> dict[str, str | int | float | bool | None]:
         code = self.work.package.code
-        resumed = {} if context.resumed_at is None else {"resumed_at": context.resumed_at}
+        said = {"resumed_at": context.resumed_at, "checkpoint": context.trouble}
         return {
             "host": socket.gethostname(),
             "device": self.request.device,
@@ -233,7 +233,7 @@ class Runner:
             "torch": _torch_version(),
             "started": context.began,
             "finished": time.time(),
-            **resumed,
+            **{name: value for name, value in said.items() if value is not None},
             "commit": code.commit,
             "dirty": code.dirty or not self.same_code,
         }

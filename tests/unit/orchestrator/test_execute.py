@@ -244,6 +244,18 @@ def keep(bench: Bench, key: str) -> Path:
     return folder / checkpoints.NAME
 
 
+def test_an_outcome_says_that_its_checkpoint_began_under_another_torch(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0.0")
+        keep(bench, "a")
+    bench.run(node("a", 1))
+    said = f"begun under torch 1.0.0, taken up under {torch.__version__}"
+    assert bench.outcome("a").meta["checkpoint"] == said
+    keep(bench, "b")
+    bench.run(node("b", 1))
+    assert "checkpoint" not in bench.outcome("b").meta
+
+
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda content: b"",
     "half": lambda content: content[: len(content) // 2],

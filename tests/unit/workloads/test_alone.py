@@ -201,6 +201,21 @@ def test_a_state_is_asked_for_about_once_a_minute(tmp_path: Path):
     here.save(lambda: pytest.fail("too early again"))
 
 
+def test_a_checkpoint_of_another_torch_is_told_however_often_it_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Resumed bytes are the same under the same torch alone: a record must say where that does not hold."""
+    here = str(torch.__version__)
+    for version, expected in (("1.0.0", None), (here, f"begun under torch 1.0.0, taken up under {here}")):
+        monkeypatch.setattr(torch, "__version__", version)
+        for _ in range(2):
+            found = context(tmp_path, Clock(end=0.0))
+            found.restore()
+            assert found.trouble == expected
+            with pytest.raises(Stopped):
+                found.save(lambda: Checkpoint({}, {"step": 7}))
+
+
 def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path: Path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\0" * 20)
     here = context(tmp_path)
