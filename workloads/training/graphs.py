@@ -55,14 +55,17 @@ def _if_it_works(array: Array, step: Step) -> float:
 
 
 def _seconds(array: Array, step: Step) -> float:
-    """Of one step on a full batch."""
+    """Of one step on a full batch, by a way that can make the step of an epoch's last, smaller one too."""
     batch = batch_size(array)
+    last = array.pool.count % batch
     rows = torch.arange(batch, device=array.device).repeat(array.size, 1)
     draws = None
     if array.augments:
         draws = torch.zeros(array.size, batch, 3, dtype=torch.int64, device=array.device)
     with preserved(array):
         step(rows, draws)
+        if last:
+            step(rows[:, :last], None if draws is None else draws[:, :last])
         torch.cuda.synchronize(array.device)
         started = time.perf_counter()
         for _ in range(TIMED):
