@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.contract.here import Finished, Here
 from tests.unit.workloads.plain_training import Tiny
 from workloads import measure, train
+from workloads.arrays.layers import Conv2dArray
 from workloads.contract import Hardware, Job, Result
 from workloads.datasets import Digits
 from workloads.events import Record, SwitchData
@@ -196,6 +197,28 @@ def test_a_way_that_does_not_work_on_this_gpu_is_not_taken(monkeypatch: pytest.M
     assert prepared_on_a_gpu(monkeypatch, {"compiler"}) in ("eager", "graph")
     with pytest.raises(torch.OutOfMemoryError):
         prepared_on_a_gpu(monkeypatch, {"step"})
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_layout_without_a_kernel_is_not_taken_nor_used_for_a_part_of_the_array(
+    works: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Libraries lack some convolutions in groups with channels innermost, others with channels outermost."""
+    usual = Conv2dArray.forward
+
+    def forward(layer: Conv2dArray, x: Tensor) -> Tensor:
+        if layer.channels_last != works:
+            raise RuntimeError("unable to find an engine to execute this computation")
+        return usual(layer, x)
+
+    monkeypatch.setattr(Conv2dArray, "forward", forward)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(graphs, "Graphs", lambda stepper: stepper)
+    made = config(model=Conv4(width=2))
+    array = Array(made, begin(Job(made, Here())).data, 3, False, "cpu")
+    graphs.fastest_on_gpu(Stepper(array, frozenset({"lr"})), 1)
+    assert array.network.channels_last == works
+    assert len(array.take([0, 2]).evaluate()) == 2
 
 
 def test_measures_are_in_strict_single_precision(monkeypatch: pytest.MonkeyPatch):
