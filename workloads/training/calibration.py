@@ -30,6 +30,7 @@ SECONDS = 0.1  # a measurement
 SLOW = 0.5  # seconds of a step beyond which its overhead is nothing, and larger arrays are not tried
 FALLING = 0.7  # of the best rate: below it, larger arrays are not tried
 FINALISTS, ROUNDS = 3, 3
+RISING = 1.3  # times the rate of half as many: from there on a few more cost next to nothing
 MORE = 1.1  # times the memory that was free where a size did not run: with more than that it is tried again
 
 
@@ -48,7 +49,16 @@ def choose(first: Slot, most: int, room: int, drawn: bool, hardware: Hardware) -
         gc.collect()  # a step and its array may refer to each other, and the array to come needs their memory
         hardware.measured[label] = {str(size): rate or -float(free) for size, rate in sorted(rates.items())}
     known = [size for size in sizes if size in rates]
-    return max(known, key=lambda size: rates[size])
+    best = max(known, key=lambda size: rates[size])
+    return most if most <= LARGEST and best == sizes[-1] and _rises(rates, best) else best
+
+
+def _rises(rates: Mapping[int, float], size: int) -> bool:
+    """Whether an array of a few networks more than `size`, fewer than twice as many, takes hardly longer.
+
+    Five seeds then go together, and not four of them and the fifth by itself afterwards.
+    """
+    return rates[size] >= RISING * rates.get(size // 2, rates[size]) and rates.get(2 * size, rates[size]) >= rates[size]
 
 
 def _known(kept: Mapping[str, float], free: int) -> dict[int, float]:

@@ -145,7 +145,7 @@ def test_what_was_measured_is_kept_and_decides():
     measured: dict = {}
     hardware = Hardware(measured=measured)
     first = begin(Job(config(), Here()))
-    chosen = calibration.choose(first, 6, 6, True, hardware)
+    chosen = calibration.choose(first, 4, 4, True, hardware)
     ((label, rates),) = measured.items()
     assert chosen in (1, 2, 4)
     assert chosen == int(max(rates, key=lambda size: rates[size]))
@@ -157,6 +157,26 @@ def test_what_was_measured_is_kept_and_decides():
     assert len(measured) == 1
     calibration.choose(begin(Job(config(model=MLP(width=9)), Here())), 2, 2, True, hardware)
     assert len(measured) == 2, "another architecture is measured by itself"
+
+
+@pytest.mark.parametrize(
+    ("rates", "most", "chosen"),
+    [
+        ({"1": 5.0, "2": 9.9, "4": 19.0}, 5, 5),
+        ({"1": 5.0, "2": 9.9, "4": 19.0}, 4, 4),
+        ({"1": 5.0, "2": 9.9, "4": 19.0, "8": 30.0}, 7, 7),
+        ({"1": 5.0, "2": 9.9, "4": 19.0, "8": 18.0}, 7, 4),
+        ({"1": 5.0, "2": 9.9, "4": 11.0}, 7, 4),
+        ({"1": 5.0, "2": 9.9, "4": 9.0}, 7, 2),
+        ({str(2**power): 1.9**power for power in range(7)}, 80, 64),
+    ],
+)
+def test_a_few_more_than_the_best_size_go_together_while_that_costs_next_to_nothing(
+    rates: dict[str, float], most: int, chosen: int
+):
+    first = begin(Job(config(), Here()))
+    label = calibration.kind_of_array(first, "cpu")
+    assert calibration.choose(first, most, 100, True, Hardware(measured={label: rates})) == chosen
 
 
 def test_calibrating_changes_no_result():
