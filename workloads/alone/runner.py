@@ -229,6 +229,7 @@ class Runner:
         return {
             "host": socket.gethostname(),
             "device": self.request.device,
+            **_gpu(self.request.device),
             "python": platform.python_version(),
             "torch": _torch_version(),
             "started": context.began,
@@ -253,6 +254,16 @@ def _kind(node: PackageNode) -> Hashable:
 
 def _last_line(error: Exception) -> str:
     return traceback.format_exception_only(error)[-1].strip()
+
+
+@cache
+def _gpu(device: str) -> dict[str, str]:
+    """Which GPU it is, as `sweep run` records it: an imported result must say what computed it."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(device)}
 
 
 @cache

@@ -26,7 +26,9 @@ from workloads.alone.package import (
     parts,
     read_package,
 )
+from workloads.alone.request import Request, Work
 from workloads.alone.results import Results, rows_from_json, rows_to_json
+from workloads.alone.runner import Runner
 from workloads.contract import Checkpoint, Context, Result, load_workload
 
 KEY = "a" * 40
@@ -270,6 +272,16 @@ def test_a_result_that_finds_no_place_ends_the_run_in_one_sentence(tmp_path: Pat
     assert "nodes" in said
     (out / "nodes").unlink()
     assert main(["run", str(package), str(out)]) == 0
+
+
+def test_a_result_says_which_gpu_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As `sweep run` records it: once imported, nothing else tells one machine's GPU from another's."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU at {device}")
+    package = Package(format=1, code=Code(commit="", dirty=False, digest=""), nodes=[], finished=[])
+    for device, expected in (("cuda:3", "the GPU at cuda:3"), ("cpu", None)):
+        request = Request(tmp_path, tmp_path, tmp_path, device)
+        runner = Runner(request, Work(package, {}), Results(tmp_path), Clock(), print)
+        assert runner._meta(context(tmp_path)).get("gpu") == expected
 
 
 def test_one_run_at_a_time(tmp_path: Path):
