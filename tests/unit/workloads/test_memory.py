@@ -82,10 +82,51 @@ def test_what_torch_keeps_of_former_arrays_is_free_for_the_next(monkeypatch: pyt
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells")
-def test_memory_that_files_are_kept_in_is_free():
+def test_memory_that_files_are_kept_in_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "free_in_groups", lambda: iter([2**62]))
     lines = Path("/proc/meminfo").read_text().splitlines()
     kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     assert memory.available("cpu") == pytest.approx(kilobytes * 1024 * memory.USABLE, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/\n", {"memory.max": "max", "memory.current": "5"}, []),
+        ("0::/\n", {"memory.max": "100", "memory.current": "70", "memory.stat": "anon 60\ninactive_file 8\n"}, [38]),
+        ("0::/\n", {"memory.max": "100", "memory.current": "110", "memory.stat": ""}, [0]),
+        (
+            "0::/a/b\n",
+            {"a/memory.max": "100", "a/memory.current": "20", "a/memory.stat": "", "a/b/memory.max": "max"},
+            [80],
+        ),
+        ("0::/of/the/host\n", {"memory.max": "100", "memory.current": "1", "memory.stat": ""}, [99]),
+        (
+            "4:memory:/a\n3:cpu:/b\n",
+            {
+                "memory/a/memory.limit_in_bytes": "50", "memory/a/memory.usage_in_bytes": "20",
+                "memory/a/memory.stat": "inactive_file 1\ntotal_inactive_file 2\n",
+            },
+            [32],
+        ),
+        ("3:cpu:/\n", {"memory.max": "100", "memory.current": "1", "memory.stat": ""}, []),
+        (None, {}, []),
+    ],
+)  # fmt: skip
+def test_memory_left_in_control_groups(
+    tmp_path: Path, own: str | None, files: dict[str, str], left: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """A container that takes more than its limit is killed: there is no error from which an array could be halved."""
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text)
+    found = [*memory.free_in_groups(tmp_path / "own", tmp_path / "root")]
+    assert found == left
+    monkeypatch.setattr(memory, "free_in_groups", lambda: iter(found))
+    if found:
+        assert memory.available("cpu") == int(found[0] * memory.USABLE)
 
 
 def test_an_event_that_runs_out_of_memory_halves_the_array(monkeypatch: pytest.MonkeyPatch):
