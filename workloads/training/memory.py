@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from workloads.train import TrainConfig
 
 COPIES = 4  # of the weights: themselves, the gradient, the velocity, and a temporary one of the step
+PASSING = 4  # more, for a moment: a norm's squares in float64, or a step's noise and the bits that it is drawn from
+SPREAD = 2  # more, where parameter groups differ: each weight's rate and decay
 USABLE = 0.8  # of what is free: kernels need workspace, and allocators leave gaps
 LOOKING = 3  # outputs of the widest layer at once, where none is kept: what goes in, what comes out, one in between
 ROWS = 48  # bytes an image and network: its label, its place in the order, three draws, and the order before a move
@@ -90,7 +92,7 @@ def _estimate(config: TrainConfig, data: Data, own_images: bool) -> Callable[[in
     assert config.model is not None
     model = config.model.build(data.shape, data.classes).to("meta")
     item = storage(config.precision).itemsize
-    weights = sum(parameter.numel() for parameter in model.parameters()) * item * COPIES
+    weights = sum(parameter.numel() for parameter in model.parameters()) * item * _copies(config)
     count = len(data.train_y)
     batch = count if config.batch_size == "full" else min(config.batch_size, count)
     image, outputs = data.train_x[0].numel(), _outputs(model, data)
@@ -102,6 +104,12 @@ def _estimate(config: TrainConfig, data: Data, own_images: bool) -> Callable[[in
         return int(images + size * (weights + max(step, look) + ROWS * count))
 
     return bytes_of
+
+
+def _copies(config: TrainConfig) -> int:
+    """How many numbers there are for each weight when a step holds the most."""
+    passing = config.regularizer is not None or config.optimizer.name == "langevin"
+    return COPIES + PASSING * passing + SPREAD * bool(config.optimizer.groups)
 
 
 def _outputs(model: nn.Module, data: Data) -> list[int]:

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from workloads.contract import Hardware, Job, Result
 from workloads.datasets import Digits
 from workloads.events import Record
 from workloads.models import MLP, ResNet18
-from workloads.optimizers import SGD
+from workloads.optimizers import SGD, Group, Langevin
+from workloads.regularizers import NormBias
 from workloads.train import Stop, TrainConfig
 from workloads.training import memory
+from workloads.training.array import Array
 from workloads.training.pool import Pool
+from workloads.training.slot import begin
+from workloads.training.step import Stepper
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -67,6 +72,36 @@ def test_the_estimate_is_of_the_right_size():
     kept = sum(event.self_cpu_memory_usage for event in profile.key_averages())
     estimate = needed(made, 1) - memory.COPIES * weights
     assert kept < estimate < 4 * kept
+
+
+def most_at_once(step: Stepper, rows: torch.Tensor) -> int:
+    """The most bytes that a step holds beside what was there before."""
+    step(rows, None)
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step(rows, None)
+    recorded: Any = profile.profiler
+    events = [event for event in recorded.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"regularizer": NormBias(mu2=1.0, weight=0.1)},
+        {"optimizer": Langevin(lr=0.1, momentum=0.9, noise=0.1)},
+        {"optimizer": SGD(lr=0.1, momentum=0.9, weight_decay=0.1, groups=(Group(match="bias", weight_decay=0.0),))},
+    ],
+    ids=["plain", "norm bias", "noise", "groups"],
+)
+def test_what_a_step_does_with_the_weights_is_counted(fields: dict[str, Any], precision: str):
+    """Of a network whose weights outweigh everything else."""
+    made = config(model=MLP(width=300, depth=3), batch_size=2, data=Digits(subset=8), precision=precision, **fields)
+    array = Array(made, begin(Job(made, Here())).data, 2, False, "cpu")
+    step = Stepper(array, frozenset({"lr", "momentum", "weight_decay", "noise"} & array.numbers.keys()))
+    there = sum(item.nbytes for item in (array.network.weights, *array.state.values()))
+    assert there + most_at_once(step, torch.arange(2).repeat(2, 1)) < 1.02 * needed(made, 2)
 
 
 def test_the_estimate_counts_a_look_at_all_images_where_a_step_takes_less():
