@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,7 +125,7 @@ class Case:
     @property
     def alone(self) -> tuple[float, float]:
         """The p-values of support and refutation, whatever was dropped."""
-        slack = TOLERANCE * self.scale
+        slack = max(TOLERANCE * self.scale, sys.float_info.min)  # values that are all 0 reach a bound of 0
         if self.found is None:
             return 1.0, 1.0
         inner, outer = self.bound.moved(self.residual), self.bound.moved(-self.residual)
