@@ -64,7 +64,7 @@ def with_bounds(center: float, low: float, high: float, metric: str) -> str:
         >>> with_bounds(0.5, 0.25, 0.75, "accuracy"), with_bounds(2.0, 1.0, 5.0, "norm")
         ('50.00 [25.00, 75.00]', '2.0 [1.0, 5.0]')
     """
-    if low == high and not is_fraction(metric):
+    if (low == high or math.isinf(high - low)) and not is_fraction(metric):
         return f"{_alone(center, metric)} [{_alone(low, metric)}, {_alone(high, metric)}]"
     texts, exponent = _to_uncertainty([center, low, high], (high - low) / 2, metric)
     return "{} [{}, {}]".format(*(f"{text}{exponent}" for text in texts))

@@ -14,7 +14,8 @@ import scipy.stats
 import statsmodels.stats.power
 
 from orchestrator.claims import Verdict, judge, judge_all
-from orchestrator.findings.verdicts import render_verdicts
+from orchestrator.findings.verdicts import render_verdicts, tally
+from orchestrator.report.answers import verdict_text
 from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, Contrast, ForMost, Order
 
 
@@ -378,6 +379,11 @@ def test_holm_over_the_claims_of_a_sweep() -> None:
     assert several[0].p == pytest.approx(scipy.stats.ttest_1samp([1.0, 0.3, 0.8, 0.4], 0)[1])
     assert f"after Holm's correction for the 5 claims of the sweep: undecided (p = {several[0].p:.2g} alone)" in text
     assert json.loads(render_verdicts(several, "json"))[0]["adjusted"] == "undecided"
+    after = "after Holm's correction for all of them 5 undecided"
+    assert tally(several) == f"5 claims: 1 supported, 4 undecided; {after}."
+    assert [tally(several[1:]), tally(several[:1])] == ["4 claims: 4 undecided.", ""]
+    assert '✓ supported <span class="faint">alone</span>' in verdict_text(several[0])
+    assert "alone" not in verdict_text(several[1])
 
 
 def test_tiny_values_are_not_taken_for_rounding() -> None:
