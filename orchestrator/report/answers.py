@@ -80,7 +80,7 @@ def _claim(dossier: Dossier, verdict: Verdict, count: int) -> str:
         f'<span class="faint">({escape(verdict.test)})</span></p>',
     ]
     if verdict.why:
-        lines.append(text(verdict.why))
+        lines.append(text(f"{verdict.why[0].upper()}{verdict.why[1:]}."))
     if said := correction(verdict, count):
         lines.append(text(f"{said[0].upper()}{said[1:]}."))
     return "\n".join([*lines, _cases(dossier, verdict), "</div>"])

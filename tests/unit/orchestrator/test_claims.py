@@ -276,7 +276,7 @@ def test_the_shared_seeds_of_adaptive_sweeps_are_paired_and_called_sequential() 
 def test_a_range_of_the_metric_and_of_a_difference() -> None:
     rows = records({"a": [2.302, 2.303, 2.3035]})
     found = verdict(claim(at_least=2.30, at_most=2.31), rows)
-    assert (found.verdict, found.criterion) == ("supported", "loss in 2.300 .. 2.310")
+    assert (found.verdict, found.criterion) == ("supported", "loss in 2.3 .. 2.31")
     assert verdict(claim(at_least=2.31, at_most=2.32), rows).verdict == "refuted"
     assert verdict(claim(at_least=2.303, at_most=2.4), rows).verdict == "undecided"
     both = verdict(claim(compare=AB, at_least=-0.5, at_most=4.5), ONE_TWO_THREE)

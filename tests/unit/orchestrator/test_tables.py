@@ -137,6 +137,13 @@ def test_published_values_stand_beside_ours(tmp_path: Path) -> None:
     assert lay_out(made).body[0][1] == ("1.50 ± 0.50 (+0.8 s.e.)", "")
 
 
+def test_published_values_have_the_digits_that_were_published(tmp_path: Path) -> None:
+    """And no more: 0.0061 is not 0.006100; nor has a difference of many standard errors a tenth of one."""
+    lines = "start,metric,value,spread,statistic,n\nb,loss,0.0061,,,\na,loss,44,0.5,se,3\n"
+    texts = [row[1][0] for row in lay_out(published(tmp_path, lines)).body]
+    assert texts == ["0.0061", "44.00 ± 0.50 (-86 s.e.)"]
+
+
 def test_a_blank_level_stands_for_all_and_percent_is_read(tmp_path: Path) -> None:
     made = published(tmp_path, "start,metric,value\n,loss,150%\n")
     assert [row[0].paper and row[0].paper.value for row in made.cells] == [1.5, 1.5]
