@@ -83,6 +83,12 @@ class Descriptions:
         texts = (f"{self._short[axis]}={level_text(label)}" for axis, label in levels.items())
         return " ".join([self.plan.nodes[key].label, *texts])
 
+    def used_by(self, key: str) -> Operation:
+        """The link from the run of a shared node to those of the trials that use it."""
+        trials = [self.plan.trials[index] for index in self.plan.uses(key)]
+        names = [[trial.key, trial.trial.label or trial.key] for trial in trials]
+        return {"op": "link", "key": key, "tag": "used_by.runs", "title": "Used by", "to": names}
+
     def is_shared(self, key: str) -> bool:
         """Whether several trials use the node."""
         return len(self.plan.uses(key)) > 1
