@@ -17,6 +17,7 @@ from workloads.contract import DatasetConfig, load_workload, walk
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
 
+MAX_NAME = 250  # characters of a run's name that a server's database keeps: PostgreSQL refuses the run for more
 MAX_DIGEST = 36  # MLflow's limit for the fingerprint of a data set; the whole one is in its profile
 
 
@@ -174,7 +175,7 @@ class Descriptions:
         return {
             "op": "run",
             "key": key,
-            "name": name,
+            "name": name[:MAX_NAME],
             "time": milliseconds(time),
             "tags": {name: text[:MAX_TAG] for name, text in said.items()},
             "params": {mlflow_name(path): text[:MAX_PARAM] for path, text in params.items() if text},
