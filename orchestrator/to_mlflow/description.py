@@ -188,16 +188,22 @@ def _datasets(workload: str, config: Mapping[str, Any], data_dir: Path) -> list[
     """Every data set in a config as MLflow's inputs want it; none where the config or the data cannot be read."""
     try:
         whole = load_workload(workload).config.model_validate_json(json.dumps(config))
-        parts = [(path, part) for path, part in walk(whole) if isinstance(part, DatasetConfig)]
-        fingerprints = [part.fingerprint(data_dir) for _, part in parts]
+        parts = [part for _, part in walk(whole) if isinstance(part, DatasetConfig)]
+        fingerprints = [part.fingerprint(data_dir) for part in parts]
     except (LookupError, TypeError, ValueError, OSError):
         return []
+    sources = [
+        {"name": str(getattr(part, "name", type(part).__name__))}
+        | part.model_dump(mode="json", include=set(part.NOT_IDENTITY))
+        for part in parts
+    ]
+    # MLflow keeps one data set of a name and digest: what stages make of it (a subset, wrong labels) is in the params.
     return [
         {
-            "name": str(getattr(part, "name", type(part).__name__)),
+            "name": source["name"],
             "digest": fingerprint.rpartition(":")[2][:MAX_DIGEST],
-            "source": json.dumps(part.model_dump(mode="json", by_alias=True)),
-            "profile": json.dumps({"fingerprint": fingerprint, "path": path}),
+            "source": json.dumps(source),
+            "profile": json.dumps({"fingerprint": fingerprint}),
         }
-        for (path, part), fingerprint in zip(parts, fingerprints, strict=True)
+        for source, fingerprint in zip(sources, fingerprints, strict=True)
     ]
