@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from orchestrator.commands.request import sweep_names
 from orchestrator.errors import SweepError
@@ -26,9 +26,11 @@ from orchestrator.to_mlflow.description import Descriptions
 from orchestrator.to_mlflow.naming import milliseconds, provenance_tags
 from orchestrator.to_mlflow.operations import Runs
 from orchestrator.to_mlflow.rebuild import RUNS, Notes, made_late, spool_again
-from orchestrator.to_mlflow.server import EMBEDDED, address, embedded_uri, lost_database
+from orchestrator.to_mlflow.server import EMBEDDED, address, embedded_uri, lost_database, sqlite_path
 from orchestrator.to_mlflow.spool import Exhibited, Ledger, Operation, Spool, SpoolFile, spool_files, spool_targets
 
+SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql")
+NO_ADDRESS = "no address of an MLflow; allowed: http://HOST:PORT, https://HOST, postgresql://HOST/NAME, sqlite:////FILE"
 WAIT = float(os.environ.get("SWEEP_TRACKING_WAIT", "30"))  # seconds a driver waits at its end for an MLflow that fails
 
 
@@ -36,16 +38,31 @@ def target(store: Store, uri: str | None) -> str:
     """A short name for a tracking URI in file names.
 
     Raises:
-        SweepError: it holds a password, which would show in process lists and files.
+        SweepError: it is the address of no MLflow, or holds a password, which would show in process lists and files.
     """
     if uri is None or uri == embedded_uri(store):
         return EMBEDDED
-    parts = urlsplit(uri)
-    if parts.password is not None or "password" in parse_qs(parts.query):
-        how = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-        how = how if parts.scheme.startswith("http") else "PGPASSWORD, or a ~/.pgpass"
+    try:
+        parts = urlsplit(uri)
+        known = parts.scheme.partition("+")[0] in SCHEMES and _says_where(uri, parts)
+    except ValueError:  # brackets or a port that are none
+        raise SweepError(f"--tracking-uri: {NO_ADDRESS}") from None
+    web = parts.scheme.startswith("http")
+    # What stands before the host of a web address alone may be a token.
+    if parts.password is not None or (web and parts.username is not None) or "password" in parse_qs(parts.query):
+        how = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" if web else "PGPASSWORD, or a ~/.pgpass"
         raise SweepError(f"--tracking-uri: holds a password; give it in the environment as {how}")
+    if not known and uri.partition(":")[0] != "databricks":
+        shown = "" if "@" in uri else f" {uri}"  # before that may be a password
+        raise SweepError(f"--tracking-uri{shown}: {NO_ADDRESS}")
     return hashlib.sha256(uri.encode()).hexdigest()[:8]
+
+
+def _says_where(uri: str, parts: SplitResult) -> bool:
+    """Whether a web address has a host and a port that is one, or that of a sqlite a file. Raises ValueError."""
+    if parts.scheme.startswith("http"):
+        return bool(parts.hostname) and parts.port != 0
+    return parts.scheme != "sqlite" or sqlite_path(uri) is not None
 
 
 def _ledger(store: Store, name: str, target: str) -> Path:
@@ -189,8 +206,9 @@ def sync(store: Store, tracking_uri: str | None = None) -> int:
     """Send what drivers left in the spool, to where they meant it or to `tracking_uri`; 1 if some is left.
 
     Raises:
-        SweepError: the URI holds a password.
+        SweepError: the URI holds a password, or is the address of no MLflow.
     """
+    target(store, tracking_uri)  # refused before anything is spooled
     for name in sweep_names(store):
         _spool_late(store, name, tracking_uri)
     left = total = 0

@@ -18,6 +18,8 @@ from orchestrator.running.resources import Packing, Resources
 from orchestrator.running.stopping import GRACE, Interrupted, Stopping
 from orchestrator.store import Store
 
+AGAIN = 0.05  # seconds until the alarm looks whether an import is over
+
 
 def run_inline(
     frontier: Frontier, store: Store, data_dir: Path, resources: Resources, packing: Packing, stopping: Stopping
@@ -103,6 +105,9 @@ class _Alarm:
             signal.setitimer(signal.ITIMER_REAL, 0 if first is None else max(1e-3, first - time.monotonic()))
 
     def _ring(self, number: int, frame: FrameType | None) -> None:
+        if _is_importing(frame):
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
         if self._stopping.number is not None and self._stopping.overdue():
             raise Interrupted(self._stopping.number)
         key = min(self._ends, key=self._ends.__getitem__, default=None)
@@ -112,3 +117,13 @@ class _Alarm:
             assert seconds is not None  # it is among those that have one
             raise TimeLimit(key, seconds)
         self._set()
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether an import is under way: an error in the midst of it may leave Python's lock on imports held for good,
+    and whoever imports in another thread, as the one that writes records, would wait for ever."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.store import Damaged, Outcome, Store
@@ -64,6 +64,21 @@ def _points(table: pyarrow.Table, stage: str, start: float, end: float) -> Itera
     for row, step in enumerate(steps):
         time = milliseconds(start + (end - start) * (row + 1) / len(steps))
         yield from ([name, values[row], time, step] for name, values in columns if values[row] is not None)
+
+
+def finals(metrics: Mapping[str, tuple[float, Outcome]], default: float) -> list[list[Any]]:
+    """What finished nodes report, each value with its node, as [name, value, time, 0]; `default` is a time unknown."""
+    return [
+        [mlflow_name(name), float(value), milliseconds(finished(outcome, default)), 0]
+        for name, (value, outcome) in metrics.items()
+    ]
+
+
+def artifacts(store: Store, outcomes: Mapping[str, Outcome]) -> dict[str, dict[str, str]]:
+    """Where the `files` of nodes by label lie, by name, and their `curves`, by label."""
+    found = {name: path for label, it in outcomes.items() for name, path in files(store, it, label).items()}
+    histories = {label: history_file(store, outcome) for label, outcome in outcomes.items()}
+    return {"files": found, "curves": {label: path for label, path in histories.items() if path is not None}}
 
 
 def files(store: Store, outcome: Outcome, label: str) -> dict[str, str]:

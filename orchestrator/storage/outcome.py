@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.errors import printable
+
 OUTCOME = "outcome.json"  # the last file of a node: commits it
 Scalar = str | int | float | bool | None
 _CHECK = ', "sha256": '  # before the last field of a line: the checksum of all before it
@@ -46,12 +48,20 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a node has no outcome: `error` is the traceback's last line."""
+    """Why a node has no outcome: `error` is the end of the traceback, in one line.
+
+    Whatever a workload, a library or another machine said, both are text that a screen, Parquet and MLflow take.
+    """
 
     key: str
     error: str
     traceback: str
     meta: Mapping[str, Scalar]
+
+    def __post_init__(self) -> None:
+        lines = (line.strip() for line in self.error.splitlines())
+        object.__setattr__(self, "error", printable(" ".join(filter(None, lines))))
+        object.__setattr__(self, "traceback", self.traceback.encode(errors="backslashreplace").decode())
 
 
 _SPECIAL = {"nan": float("nan"), "inf": float("inf"), "-inf": float("-inf")}

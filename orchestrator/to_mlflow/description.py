@@ -17,6 +17,7 @@ from workloads.contract import DatasetConfig, load_workload, walk
 if TYPE_CHECKING:
     from orchestrator.plan import Plan, PlannedTrial
 
+MAX_NAME = 250  # characters of a run's name that a server's database keeps: PostgreSQL refuses the run for more
 MAX_DIGEST = 36  # MLflow's limit for the fingerprint of a data set; the whole one is in its profile
 
 
@@ -82,6 +83,12 @@ class Descriptions:
         levels = common_levels([self.plan.trials[index] for index in self.plan.uses(key)])
         texts = (f"{self._short[axis]}={level_text(label)}" for axis, label in levels.items())
         return " ".join([self.plan.nodes[key].label, *texts])
+
+    def used_by(self, key: str) -> Operation:
+        """The link from the run of a shared node to those of the trials that use it."""
+        trials = [self.plan.trials[index] for index in self.plan.uses(key)]
+        names = [[trial.key, trial.trial.label or trial.key] for trial in trials]
+        return {"op": "link", "key": key, "tag": "used_by.runs", "title": "Used by", "to": names}
 
     def is_shared(self, key: str) -> bool:
         """Whether several trials use the node."""
@@ -168,7 +175,7 @@ class Descriptions:
         return {
             "op": "run",
             "key": key,
-            "name": name,
+            "name": name[:MAX_NAME],
             "time": milliseconds(time),
             "tags": {name: text[:MAX_TAG] for name, text in said.items()},
             "params": {mlflow_name(path): text[:MAX_PARAM] for path, text in params.items() if text},
@@ -181,16 +188,22 @@ def _datasets(workload: str, config: Mapping[str, Any], data_dir: Path) -> list[
     """Every data set in a config as MLflow's inputs want it; none where the config or the data cannot be read."""
     try:
         whole = load_workload(workload).config.model_validate_json(json.dumps(config))
-        parts = [(path, part) for path, part in walk(whole) if isinstance(part, DatasetConfig)]
-        fingerprints = [part.fingerprint(data_dir) for _, part in parts]
+        parts = [part for _, part in walk(whole) if isinstance(part, DatasetConfig)]
+        fingerprints = [part.fingerprint(data_dir) for part in parts]
     except (LookupError, TypeError, ValueError, OSError):
         return []
+    sources = [
+        {"name": str(getattr(part, "name", type(part).__name__))}
+        | part.model_dump(mode="json", include=set(part.NOT_IDENTITY))
+        for part in parts
+    ]
+    # MLflow keeps one data set of a name and digest: what stages make of it (a subset, wrong labels) is in the params.
     return [
         {
-            "name": str(getattr(part, "name", type(part).__name__)),
+            "name": source["name"],
             "digest": fingerprint.rpartition(":")[2][:MAX_DIGEST],
-            "source": json.dumps(part.model_dump(mode="json", by_alias=True)),
-            "profile": json.dumps({"fingerprint": fingerprint, "path": path}),
+            "source": json.dumps(source),
+            "profile": json.dumps({"fingerprint": fingerprint}),
         }
-        for (path, part), fingerprint in zip(parts, fingerprints, strict=True)
+        for source, fingerprint in zip(sources, fingerprints, strict=True)
     ]

@@ -16,7 +16,7 @@ Keys are ours: a trial's or node's key. Times are in milliseconds, as MLflow wan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from orchestrator.planning.adaptive import Seeds
 from orchestrator.running.events import (
     Event,
+    InputDamaged,
     NodeDone,
     NodeFailed,
     NodeLogged,
@@ -67,6 +68,7 @@ class Runs:
     _left: list[int] = field(default_factory=list, init=False)  # per trial, targets that are neither done nor failed
     _wanted: set[int] = field(default_factory=set, init=False)  # the trials that are part of the sweep so far
     _open: dict[str, None] = field(default_factory=dict, init=False)  # keys of runs that were begun and not ended
+    _shown: set[str] = field(default_factory=set, init=False)  # shared nodes whose runs were begun
     _linked: dict[str, None] = field(default_factory=dict, init=False)  # shared nodes that trials were linked to
     _diary: Diary = field(default_factory=Diary, init=False)
     _began: bool = field(default=False, init=False)
@@ -74,7 +76,7 @@ class Runs:
 
     def __post_init__(self) -> None:
         self._outcomes = {key: self.done[key] for key in self.plan.nodes if key in self.done}
-        self._left = [sum(key not in self._outcomes for key in targets) for targets in self._targets]
+        self._left = [self._count_left(index) for index in range(len(self.plan.trials))]
         self._wanted = Seeds(self.plan, self._outcomes).wanted
 
     @property
@@ -89,6 +91,9 @@ class Runs:
     def _targets(self) -> list[frozenset[str]]:
         return [frozenset(trial.nodes[name] for name in trial.targets) for trial in self.plan.trials]
 
+    def _count_left(self, index: int) -> int:
+        return sum(not self._is_closed(key) for key in self._targets[index])
+
     @property
     def complete(self) -> bool:
         """Whether MLflow has all trials and nothing will come."""
@@ -99,9 +104,9 @@ class Runs:
         return self.recorded.get(trial.key) == finished_with(trial)
 
     def _has_run(self, key: str) -> bool:
-        """Whether several trials use the node; one of many measures has a run of its own only if it logged."""
+        """Whether several trials use the node; one of many measures has a run of its own only if it said something."""
         outcome = self._outcomes.get(key)
-        logged = outcome is not None and kept.HISTORY in outcome.files
+        logged = key in self._shown or (outcome is not None and kept.HISTORY in outcome.files)
         return self.describe.is_shared(key) and (self.plan.nodes[key].part is None or logged)
 
     def _unrecorded(self, trials: Iterable[int]) -> Iterator[str]:
@@ -135,6 +140,8 @@ class Runs:
         elif isinstance(event, TrialsAdded):
             self._wanted.update(event.trials)
             yield from self._finished_before(event.trials)
+        elif isinstance(event, InputDamaged):
+            self._compute_again(event.nodes)
         elif isinstance(event, NodeStarted):
             self._diary.started(event)
             users = self.plan.uses(event.key)
@@ -148,12 +155,19 @@ class Runs:
     def _is_closed(self, key: str) -> bool:
         return key in self._outcomes or key in self._failed
 
+    def _compute_again(self, keys: Collection[str]) -> None:
+        """What was finished is not any more; the runs are taken up again when the nodes begin."""
+        for key in keys:
+            self._outcomes.pop(key, None)
+        for index in {index for key in keys for index in self.plan.uses(key)}:
+            self._left[index] = self._count_left(index)
+
     def end(self, time: float, exhibits: Exhibited | None = None) -> Iterator[Operation]:
         """Nothing more will come: what is still open was cut off. `exhibits` makes what the run above shows."""
         for key in [key for key in self._open if key != self.parent]:
             yield self._end(key, "KILLED", time)
         for key in self._linked:
-            yield self._link_back(key)
+            yield self.describe.used_by(key)
         if self._began:
             if exhibits:
                 yield {"op": "artifacts", "key": self.parent, **exhibits()}
@@ -217,6 +231,7 @@ class Runs:
 
     def _begin_shared(self, key: str, time: float) -> Iterator[Operation]:
         if key not in self._open:
+            self._shown.add(key)
             yield from self._begin_above()
             yield self._run(self.describe.shared(key, time))
 
@@ -234,7 +249,7 @@ class Runs:
         if isinstance(event, NodeDone):
             metrics = {name: (value, event.outcome) for name, value in event.outcome.metrics.items()}
             yield {"op": "tag", "key": key, "tags": kept.where([event.outcome])}
-            yield self._finals(key, metrics, event.time)
+            yield {"op": "log", "key": key, "metrics": kept.finals(metrics, event.time)}
             yield {**self._end(key, "FINISHED", event.time), "what": DONE}
         else:
             yield {"op": "tag", "key": key, "tags": {"error": self._failed[key][:MAX_TAG]}}
@@ -244,7 +259,7 @@ class Runs:
         trial = self.plan.trials[index]
         yield from self._begin_trial(index, time)
         outcomes = {name: self._outcomes[key] for name, key in trial.nodes.items() if key in self._outcomes}
-        yield self._finals(trial.key, trial_metrics(trial, self._outcomes), time)
+        yield {"op": "log", "key": trial.key, "metrics": kept.finals(trial_metrics(trial, self._outcomes), time)}
         yield {"op": "tag", "key": trial.key, "tags": kept.where(outcomes.values())}
         yield from self._links(trial)
         yield from self._artifacts(trial.key, trial.nodes)
@@ -267,31 +282,16 @@ class Runs:
         for key in shared.values():
             self._linked[key] = None
             if len(self.plan.uses(key)) <= FEW:
-                yield self._link_back(key)
-
-    def _link_back(self, key: str) -> Operation:
-        trials = [self.plan.trials[index] for index in self.plan.uses(key)]
-        names = [[trial.key, trial.trial.label or trial.key] for trial in trials]
-        return {"op": "link", "key": key, "tag": "used_by.runs", "title": "Used by", "to": names}
+                yield self.describe.used_by(key)
 
     def _artifacts(self, run: str, nodes: Mapping[str, str]) -> Iterator[Operation]:
         """The configs, the arrays, what was logged as an artifact, plots of curves, the log; not what is another's."""
         own = {label: key for label, key in nodes.items() if key == run or not self._has_run(key)}
         found = {label: self._outcomes[key] for label, key in own.items() if key in self._outcomes}
-        histories = {label: kept.history_file(self.store, outcome) for label, outcome in found.items()}
-        files = {name: path for label, it in found.items() for name, path in kept.files(self.store, it, label).items()}
         texts = {"config.json": self.describe.configs(nodes)}
         if log := self._diary.text(own, self._outcomes):
             texts["log.txt"] = log
-        shown = {label: path for label, path in histories.items() if path is not None}
-        yield {"op": "artifacts", "key": run, "files": files, "texts": texts, "curves": shown}
-
-    def _finals(self, key: str, metrics: Mapping[str, tuple[float, Outcome]], time: float) -> Operation:
-        rows = [
-            [mlflow_name(name), float(value), milliseconds(kept.finished(outcome, time)), 0]
-            for name, (value, outcome) in metrics.items()
-        ]
-        return {"op": "log", "key": key, "metrics": rows}
+        yield {"op": "artifacts", "key": run, "texts": texts, **kept.artifacts(self.store, found)}
 
     def _end(self, key: str, status: str, time: float) -> Operation:
         self._open.pop(key, None)

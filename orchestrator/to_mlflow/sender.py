@@ -99,8 +99,7 @@ class Sender:
             self._resumed.clear()
             found = {} if self._ledger.clean else server.runs()
             new = {key: run for key, run in found.items() if self._ledger.runs.get(key) != run}
-            if new or self._ledger.experiment != server.experiment:
-                self._ledger.add(runs=new, experiment=server.experiment)
+            self._ledger.add(runs=new, experiment=server.experiment)  # not clean from here: what fails is looked for
             self._server = server
         return self._server
 

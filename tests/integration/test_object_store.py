@@ -196,6 +196,22 @@ def test_objects_without_an_outcome_are_no_node(server: ObjectStore, uri: str, t
     assert run(made, other).executed == 1
 
 
+def test_a_log_that_goes_on_here_is_not_replaced_by_what_was_sent_of_it(uri: str, tmp_path: Path):
+    here, elsewhere = (host(uri, tmp_path / name) for name in ("here", "elsewhere"))
+    log, seen = (store.sweep_folder("mixed") / "run.log" for store in (here, elsewhere))
+    log.parent.mkdir(parents=True)
+    with open(log, "ab", buffering=0) as run:
+        run.write(b"first\n")
+        here.publish(log)
+        run.write(b"second\n")
+        assert here.fetch(log).read_bytes() == b"first\nsecond\n"
+        run.write(b"third\n")
+    assert here.fetch(log).read_bytes() == b"first\nsecond\nthird\n"
+    assert elsewhere.fetch(seen).read_bytes() == b"first\n"
+    here.publish(log)
+    assert elsewhere.fetch(seen).read_bytes() == b"first\nsecond\nthird\n"
+
+
 def test_a_damaged_object_is_computed_again(server: ObjectStore, uri: str, tmp_path: Path):
     made = planned(tmp_path)
     run(made, host(uri, tmp_path / "first"))

@@ -23,7 +23,16 @@ import pytest
 from orchestrator.errors import NotFound, SweepError
 from orchestrator.plan import Plan, PlannedTrial
 from orchestrator.planning.node import InputRef, Node
-from orchestrator.running.events import Event, NodeDone, NodeFailed, NodeLogged, NodeSkipped, NodeStarted
+from orchestrator.running.events import (
+    Event,
+    InputDamaged,
+    NodeDone,
+    NodeFailed,
+    NodeLogged,
+    NodeSampled,
+    NodeSkipped,
+    NodeStarted,
+)
 from orchestrator.running.files import files_of
 from orchestrator.space import Trial
 from orchestrator.store import Failure, Outcome, Store
@@ -276,6 +285,54 @@ def test_a_worker_that_began_again_doubles_no_point(used_store: Store) -> None:
             tracker(event)
     assert tracker.close() == 0
     assert_complete(store, plan)
+
+
+def test_what_was_damaged_and_is_computed_again_is_finished_again(used_store: Store) -> None:
+    """A shared node, whose run an earlier driver ended, and the target of a trial that this one has ended."""
+    store, plan = used_store, a_plan(1)
+    first = Tracker(plan, store, {}, DATA)
+    for event in events(plan, "fit-0"):
+        first(event)
+    assert first.close() == 0
+    second = Tracker(plan, store, {"fit-0": outcome(plan, "fit-0")}, DATA)
+    second(NodeStarted("go-0-0.1", T, "w"))
+    second(InputDamaged("go-0-0.1", "fit-0", "damaged", T + 1, frozenset({"fit-0"})))
+    for key in plan.nodes:
+        for event in events(plan, key):
+            second(event)
+    second(InputDamaged("norm-0-0.1", "norm-0-0.1", "damaged", T + 2, frozenset({"norm-0-0.1"})))
+    for event in events(plan, "norm-0-0.1"):
+        second(event)
+    assert second.close() == 0
+    assert_complete(store, plan)
+    found = runs(store)
+    assert history(store, found["fit-0"], "fit/train_loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
+    ended = {key: run.info.status for key, run in found.items() if not key.startswith("sweep-run-")}
+    assert ended == dict.fromkeys(ended, "FINISHED")
+    assert {"fit-0", "trial-0-0.1", "trial-0-0.2"} == ended.keys()
+
+
+def test_a_measure_of_several_trials_that_said_something_ends_as_it_did(used_store: Store) -> None:
+    store, plan = used_store, a_plan(1)
+    one = plan.trials[0]
+    other = replace(one, trial=Trial({"go_on.optimizer.lr": 0.3, "seed": 0}, {}, 0), key="other")
+    plan = replace(plan, trials=(one, other), nodes={key: plan.nodes[key] for key in one.nodes.values()})
+    tracker = Tracker(plan, store, {}, DATA)
+    for key in ("fit-0", "go-0-0.1"):
+        for event in events(plan, key):
+            tracker(event)
+    started, done = events(plan, "test_accuracy-0-0.1")
+    for event in (started, NodeSampled("test_accuracy-0-0.1", 30, {"cpu_utilization_percentage": 9.0}, T + 8), done):
+        tracker(event)
+    tracker(NodeStarted("norm-0-0.1", T, "w"))
+    tracker(NodeLogged("norm-0-0.1", 1, {"inner": 1.0}, T + 1))
+    tracker(NodeFailed("norm-0-0.1", Failure("norm-0-0.1", "ValueError: no", "Traceback", {}), T + 5))
+    assert tracker.close() == 0
+    found = runs(store)
+    assert found["test_accuracy-0-0.1"].info.status == "FINISHED"
+    assert found["test_accuracy-0-0.1"].data.metrics["system/cpu_utilization_percentage"] == 9
+    assert found["norm-0-0.1"].info.status == "FAILED"
+    assert found["other"].info.status == "FAILED"
 
 
 def test_a_killed_driver_leaves_runs_that_are_killed_and_then_go_on(used_store: Store) -> None:

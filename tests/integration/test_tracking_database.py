@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from orchestrator.to_mlflow import template
-from orchestrator.to_mlflow.batch import Lost, Server
+from orchestrator.to_mlflow.batch import Item, Lost, Server
 from orchestrator.to_mlflow.database import REVISIONS, Database, revision
 from orchestrator.to_mlflow.experiment import Experiment, connect
 from orchestrator.to_mlflow.sender import send
@@ -107,6 +107,27 @@ def test_both_ways_write_the_same(tmp_path: Path, tables: Path, files: list[list
     assert len(expected) >= 3
     assert not differences(found, expected)
     assert rows(folders[0]) == rows(folders[1])
+
+
+def test_a_server_that_fails_at_the_first_batch_of_a_later_run_doubles_nothing(tmp_path: Path, tables: Path) -> None:
+    """The run before ended in order, so MLflow was known to have nothing that is not in the ledger."""
+    uri, location = f"sqlite:///{tmp_path / 'mlflow.db'}", (tmp_path / "mlartifacts").as_uri()
+    fails: list[Exception] = []
+
+    class Unwell(Experiment):
+        def log(self, run_id: str, items: Iterable[Item]) -> None:
+            if fails:
+                raise fails.pop()
+            super().log(run_id, items)
+
+    sent(tmp_path, tables, lambda name: Unwell(uri, name, location), [FIRST])
+    fails += [OSError("500")]
+    spool = Spool(tmp_path / "spool", "here")
+    spool.append(SECOND)
+    spool.release()
+    assert send(tmp_path / "spool", "here", tmp_path / "ledger.jsonl", lambda name: Unwell(uri, name, location), False)
+    assert not fails
+    assert sorted(name for name, *_ in rows(tmp_path)["runs"]) == ["run a", "run above", "run above again", "run b"]
 
 
 def rows(folder: Path) -> dict[str, list[tuple]]:

@@ -28,10 +28,13 @@ stages:
   second: {workload: tests.toys.chatty, from: first, steps: 6}
 axes:
   second.x: [0.1, 2, 1e-5]
+  one: {LONG: {}}
+  two: {LONG: {}}
+  three: {LONG: {}}
   seed: 2
 tables:
   last: {rows: [second.x], values: [last]}
-"""
+""".replace("LONG", "long_" * 18)  # so that the names of runs are longer than what PostgreSQL takes
 # Without the last line MLflow hashes the password anew for each request, which takes up to a second.
 AUTHENTICATION = """
 [mlflow]

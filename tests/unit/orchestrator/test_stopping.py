@@ -11,10 +11,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orchestrator.running import stopping as stopping_module
+from orchestrator.running.inline import _Alarm
 from orchestrator.running.stopping import GRACE, Interrupted, Leaving, Stopping
 from orchestrator.storage.leases import Driver, Leases
 from orchestrator.store import Store
@@ -147,3 +149,21 @@ def test_nothing_begins_where_nothing_is_under_way_and_all_are_to_leave() -> Non
     leaving = Leaving(lambda: True)
     with pytest.raises(Interrupted):
         leaving.begin("a")
+
+
+def test_an_import_is_not_cut_off_by_the_end_of_the_grace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut off, it may leave Python's lock on imports held: the driver then waited for its records' thread for ever."""
+    (tmp_path / "slowly_imported.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGALRM)\ntime.sleep(0.2)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    stopping = Stopping()
+    stopping.number, stopping.since = signal.SIGTERM, time.monotonic() - 2 * GRACE
+    with _Alarm(SimpleNamespace(), stopping):  # pyright: ignore[reportArgumentType]
+        try:
+            import slowly_imported  # pyright: ignore[reportMissingImports]
+        except Interrupted:
+            pytest.fail("it was cut off")
+        assert slowly_imported.whole
+        with pytest.raises(Interrupted):
+            time.sleep(5)

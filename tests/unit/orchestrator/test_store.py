@@ -202,3 +202,9 @@ def test_failure_is_kept_and_forgotten(store: Store):
     assert store.failure("aa") == failure
     store.forget_failure("aa")
     assert store.failure("aa") is None
+
+
+def test_what_a_failure_says_can_be_shown_and_written_anywhere():
+    failure = Failure("aa", "ValueError: lacks\n\t'fc.weight'\n\x1b[2J \udcff.png", "File \udcff\n  x\n", {})
+    assert failure.error == r"ValueError: lacks 'fc.weight' \x1b[2J \udcff.png"
+    assert failure.traceback == "File \\udcff\n  x\n"
