@@ -71,7 +71,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Temporary name in the same folder, fsync, rename: a reader sees the old file or the new one, never half.
+    """Temporary name in the same folder, fsync, rename, fsync of the folder: a reader sees the old file or the new one,
+    never half, and the new one outlives a machine that loses its power.
 
     Raises:
         NotWritable: the disk is full, or takes nothing any more.
@@ -85,6 +86,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            sync_folders(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -97,9 +99,11 @@ def sync_and_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def sync_folders(*paths: Path) -> None:
+    """See that the names in folders are on the disk."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
