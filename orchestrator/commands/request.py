@@ -7,8 +7,9 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from orchestrator.errors import NotFound, SweepError, allowed
+from orchestrator.errors import NotFound, Problem, SpecError, SweepError, allowed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
 from orchestrator.running.resources import Resources, label
@@ -19,8 +20,24 @@ from orchestrator.store import Store
 def planned(path: Path, request: Namespace) -> Plan:
     from orchestrator.sweepfile.check import read_checked
 
-    spec = read_checked(path, request.scale, dict(parse_set(text) for text in request.set))
+    spec = read_checked(path, request.scale, _overrides(request.set))
     return make_plan(spec, data_dir(request), request.limit)
+
+
+def _overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """What `--set` says; raises SpecError with everything that is wrong with it."""
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for text in texts:
+        try:
+            path, value = parse_set(text)
+        except SpecError as error:
+            problems += error.problems
+        else:
+            found[path] = value
+    if problems:
+        raise SpecError(problems)
+    return found
 
 
 def refuse_equal_names(plans: Sequence[Plan]) -> None:

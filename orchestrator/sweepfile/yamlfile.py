@@ -73,9 +73,10 @@ def _text(path: Path) -> str:
     try:
         if path.is_dir():
             raise refuse("is a folder; expected a YAML file")
-        if path.is_file() and path.stat().st_size > MAX_LETTERS:
+        with open(path, "rb") as file:  # a device or a pipe has no size, and may have no end
+            content = file.read(MAX_LETTERS + 1)
+        if len(content) > MAX_LETTERS:
             raise refuse(f"is larger than {MAX_LETTERS // 1_000_000} MB; a sweep file is text written by hand")
-        content = path.read_bytes()
     except FileNotFoundError:
         raise refuse(f"no such file{_nearest(path)}") from None
     except (OSError, ValueError) as error:
