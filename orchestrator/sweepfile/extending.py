@@ -80,7 +80,8 @@ def _laid_over(document: Document, base: Document) -> Document:
     value = _merged(base.value, own, (), replaced)
     kept = {place: where for place, where in base.positions.items() if not _is_below(place, replaced)}
     positions: dict[Place, Where] = {**kept, **document.positions}
-    return Document(document.path, value, positions, (document.path, *base.files))
+    contents = {**base.contents, **document.contents}
+    return Document(document.path, value, positions, (document.path, *base.files), contents)
 
 
 def _merged(base: Mapping[Any, Any], over: Mapping[Any, Any], place: Place, replaced: set[Place]) -> dict[Any, Any]:
