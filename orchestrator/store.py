@@ -32,7 +32,7 @@ from orchestrator.errors import StoreError
 from orchestrator.storage.board import Board, FolderBoard
 from orchestrator.storage.contents import ARRAYS, Contents, Damaged
 from orchestrator.storage.inventory import FolderInventory, Inventory
-from orchestrator.storage.marker import check_format, marker, refuse_unseen
+from orchestrator.storage.marker import check_format, local_folder, marker, refuse_unseen
 from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, Scalar, from_json, read_rows, to_json
 from orchestrator.storage.writing import sync_and_hash, sync_folders, write_atomically, writing
 
@@ -75,7 +75,7 @@ class Store(Contents):
             from orchestrator.storage.remote import RemoteStore
 
             return RemoteStore.of(text)
-        store = Store(Path(text).expanduser().absolute())
+        store = Store(local_folder(text))
         check_format(store.root)
         return store
 
