@@ -16,6 +16,8 @@ from orchestrator.errors import StoreError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
+"""What some file systems say of a folder that is to be synced."""
 _IN_TEXT = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)  # of libraries that raise errors of their own
 
 
@@ -100,10 +102,14 @@ def sync_and_hash(path: Path) -> str:
 
 
 def sync_folders(*paths: Path) -> None:
-    """See that the names in folders are on the disk."""
+    """See that the names in folders are on the disk, where a file system can and the folder may be read."""
     for path in paths:
-        handle = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if error.errno not in UNSYNCED:
+                raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,6 +58,16 @@ def test_half_a_file_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_atomically(path, "after")
     assert path.read_text() == "before"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_file_system_that_cannot_sync_folders_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def sync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(writing.os, "fsync", sync)
+    write_atomically(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
 
 
 def test_a_machine_that_loses_its_power_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
