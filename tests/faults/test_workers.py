@@ -269,3 +269,20 @@ def test_a_longer_limit_goes_on_from_the_checkpoint(tmp_path: Path):
     assert sweep("run", spec, "--store", store, "--inline", "--quiet", **checkpoints).returncode == 0
     assert records(store, "slow")["status"] == ["done"]
     assert not [*store.glob("work/*/checkpoint.safetensors")]
+
+
+@pytest.mark.ray
+@pytest.mark.mlflow
+def test_a_ray_that_does_not_start_is_said_in_words(tmp_path: Path):
+    """Its sockets have no room in so long a path; on a machine that is too busy it says something else."""
+    spec, store, folder = tmp_path / "spec.yaml", tmp_path / "store", tmp_path / ("x" * 120)
+    spec.write_text("name: noop\nstages: {a: {workload: tests.toys.noop}}\naxes: {seed: 2}\n")
+    folder.mkdir()
+    done = sweep("run", spec, "--store", store, "--jobs", "1", "--quiet", RAY_TMPDIR=str(folder))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Ray does not start: ")
+    assert done.stderr.endswith("; what is finished is kept, and the same command goes on\n")
+    assert len(done.stderr.splitlines()) == 1
+    assert not [*store.glob("work/leases/*")]
+    assert records(store, "noop")["status"] == ["missing"] * 2
+    assert sweep("run", spec, "--store", store, "--inline", "--quiet").returncode == 0
