@@ -35,6 +35,7 @@ from orchestrator.store import Damaged, Failure, Outcome, Scalar, Store
 from workloads.contract import Ended, Hardware, Job, Result, load_workload
 
 Running = dict[int, tuple[Node, RunContext]]  # by the identity of the context
+Failing = Exception | TimeLimit | SystemExit  # what fails a node; a workload that exits is not to end the run
 BATCH_SECONDS = 0.25  # outcomes without files are committed together: with the first node that ends so much later
 
 
@@ -94,7 +95,7 @@ class Executor:
             context.begin()
             result = workload.run(workload.config.model_validate_json(json.dumps(node.config)), context)
             self._commit(node, context, result, self._clock.seconds, 1)
-        except (Exception, TimeLimit) as error:
+        except (Exception, TimeLimit, SystemExit) as error:
             self._fail(node, context, error)
         finally:
             self._leaving.end(id(context))
@@ -105,7 +106,7 @@ class Executor:
         self._printed = Printed.now()
         try:
             self._until_ended(group, memos, running)
-            error: Exception = RuntimeError(f"{group.nodes[0].workload}: run_array ended without this job")
+            error: Failing = RuntimeError(f"{group.nodes[0].workload}: run_array ended without this job")
         except TimeLimit as late:  # the others are taken up again
             for node, context in running.values():
                 if node.key == late.key:
@@ -113,7 +114,7 @@ class Executor:
             return
         except NotWritable:
             raise
-        except Exception as raised:
+        except (Exception, SystemExit) as raised:
             error = raised
         for node, context in running.values():
             self._fail(node, context, error)
@@ -181,7 +182,7 @@ class Executor:
         if self._rows and time.monotonic() - self._flushed > BATCH_SECONDS:
             self._flush()
 
-    def _fail(self, node: Node, context: RunContext | None, error: Exception | TimeLimit) -> None:
+    def _fail(self, node: Node, context: RunContext | None, error: Failing) -> None:
         if isinstance(error, NotWritable):
             raise error
         if isinstance(error, Damaged):
@@ -290,5 +291,5 @@ def _torch_version() -> str:
     return version("torch")
 
 
-def _last_line(error: Exception | TimeLimit) -> str:
+def _last_line(error: Failing) -> str:
     return str(error) if isinstance(error, TimeLimit) else traceback.format_exception_only(error)[-1].strip()

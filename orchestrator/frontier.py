@@ -113,7 +113,9 @@ class Frontier:
         """The next group, leased; None while all that is left waits."""
         self._look_elsewhere()
         while self._delayed and self._delayed[0][0] <= self.clock():
-            self._wait(heapq.heappop(self._delayed)[1])
+            key = heapq.heappop(self._delayed)[1]
+            if key in self._open and key not in self._running:  # an input that was computed again has released it
+                self._wait(key)
         while self._heap:
             key = heapq.heappop(self._heap)[-1]
             if key not in self._grouping.ready:

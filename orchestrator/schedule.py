@@ -36,7 +36,7 @@ from ray._private import worker as ray_worker
 from ray.tune.search import Searcher
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from orchestrator.errors import SweepError
+from orchestrator.errors import EngineLost, SweepError
 from orchestrator.frontier import Frontier
 from orchestrator.running.conductor import Conductor
 from orchestrator.running.provenance import provenance
@@ -44,6 +44,7 @@ from orchestrator.running.pulse import Pulse
 from orchestrator.running.resources import Packing, Resources
 from orchestrator.running.stopping import GRACE, Interrupted, Stopping
 from orchestrator.running.worker import Worker
+from orchestrator.storage.writing import reason
 from orchestrator.store import Store
 
 if TYPE_CHECKING:
@@ -107,19 +108,24 @@ class _FrontierSearcher(Searcher):
 
 @contextmanager
 def _ray(resources: Resources, packing: Packing) -> Iterator[None]:
-    """Ray, quiet; an embedded one is ended with us, a running one is left."""
-    common: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if resources.address:
-        ray.init(address=resources.address, **common)
-    else:
-        ray.init(
-            address="local",
-            num_cpus=packing.workers * packing.threads,
-            num_gpus=packing.gpus,
-            include_dashboard=False,
-            object_store_memory=200 * 2**20,
-            **common,
-        )
+    """Ray, quiet; an embedded one is ended with us, a running one is left.
+
+    Raises:
+        EngineLost: it does not start, as on a machine so busy that its processes do not find each other within 30 s.
+    """
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "address": resources.address}
+    if not resources.address:
+        options["address"] = "local"
+        options |= {"num_cpus": packing.workers * packing.threads, "num_gpus": packing.gpus}
+        options |= {"include_dashboard": False, "object_store_memory": 200 * 2**20}
+    try:
+        ray.init(**options)
+    except Exception as error:  # of many kinds
+        if reason(error) is not None:  # a full disk says so itself
+            raise
+        raise EngineLost(
+            f"Ray does not start: {_first_line(error)}; what is finished is kept, and the same command goes on"
+        ) from error
     try:
         yield
     finally:

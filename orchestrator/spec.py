@@ -24,6 +24,7 @@ from orchestrator.sweepfile.comparisons import (
     Compare,
     Known,
     TableSpec,
+    keys_that_are_no_text,
     read_claims,
     read_tables,
 )
@@ -157,7 +158,7 @@ def parse_set(text: str) -> tuple[str, Any]:
     """`PATH=VALUE` of `--set`; the value is read as in a sweep file.
 
     Raises:
-        SpecError: no `=`, no path, or no YAML value.
+        SpecError: no `=`, no path, no YAML value, or one with a name that is no text: the store keeps it as JSON.
 
     Example:
         >>> parse_set("train.optimizer.lr=5e-3"), parse_set("axes.start=[random]")
@@ -166,7 +167,12 @@ def parse_set(text: str) -> tuple[str, Any]:
     path, separator, value = text.partition("=")
     if not separator or not path.strip():
         raise SpecError([Problem(None, SET, f"expected PATH=VALUE, got {text!r}")])
-    return path.strip(), parse_value(value, f"{SET} {path.strip()}")
+    place = f"{SET} {path.strip()}"
+    parsed = parse_value(value, place)
+    if nameless := [*keys_that_are_no_text(parsed, (place,))]:
+        said = [f"expected text as a name, got {kind(where[-1])}; quote it" for where in nameless]
+        raise SpecError([Problem(None, place, message) for message in dict.fromkeys(said)])
+    return path.strip(), parsed
 
 
 def _top(document: Document, problems: Problems) -> Mapping[Any, Any]:

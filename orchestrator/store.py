@@ -32,9 +32,9 @@ from orchestrator.errors import StoreError
 from orchestrator.storage.board import Board, FolderBoard
 from orchestrator.storage.contents import ARRAYS, Contents, Damaged
 from orchestrator.storage.inventory import FolderInventory, Inventory
-from orchestrator.storage.marker import check_format, marker, refuse_unseen
+from orchestrator.storage.marker import check_format, local_folder, marker, refuse_unseen
 from orchestrator.storage.outcome import OUTCOME, Failure, Outcome, Scalar, from_json, read_rows, to_json
-from orchestrator.storage.writing import sync_and_hash, sync_folder, write_atomically, writing
+from orchestrator.storage.writing import sync_and_hash, sync_folders, write_atomically, writing
 
 __all__ = [
     "ARRAYS",
@@ -75,7 +75,7 @@ class Store(Contents):
             from orchestrator.storage.remote import RemoteStore
 
             return RemoteStore.of(text)
-        store = Store(Path(text).expanduser().absolute())
+        store = Store(local_folder(text))
         check_format(store.root)
         return store
 
@@ -176,7 +176,7 @@ class Store(Contents):
                 files = {name: sync_and_hash(temporary / name) for name in write}
                 committed = Outcome(**{**asdict(outcome), "files": files})
                 write_atomically(temporary / OUTCOME, to_json(committed))
-                sync_folder(temporary)
+                sync_folders(*{(temporary / name).parent for name in write}, temporary)
                 moved = self._move_in(temporary, target)
             except BaseException:
                 shutil.rmtree(temporary, ignore_errors=True)
@@ -195,7 +195,7 @@ class Store(Contents):
             else:
                 shutil.rmtree(temporary, ignore_errors=True)
                 moved = False
-        sync_folder(target.parent)
+        sync_folders(target.parent, target.parent.parent)
         return moved
 
     def set_aside(self, key: str) -> Path | None:

@@ -7,8 +7,9 @@ import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from orchestrator.errors import NotFound, SweepError, allowed
+from orchestrator.errors import NotFound, Problem, SpecError, StoreError, SweepError, allowed
 from orchestrator.plan import Plan
 from orchestrator.plan import plan as make_plan
 from orchestrator.running.resources import Resources, label
@@ -19,8 +20,24 @@ from orchestrator.store import Store
 def planned(path: Path, request: Namespace) -> Plan:
     from orchestrator.sweepfile.check import read_checked
 
-    spec = read_checked(path, request.scale, dict(parse_set(text) for text in request.set))
+    spec = read_checked(path, request.scale, _overrides(request.set))
     return make_plan(spec, data_dir(request), request.limit)
+
+
+def _overrides(texts: Sequence[str]) -> dict[str, Any]:
+    """What `--set` says; raises SpecError with everything that is wrong with it."""
+    found: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for text in texts:
+        try:
+            path, value = parse_set(text)
+        except SpecError as error:
+            problems += error.problems
+        else:
+            found[path] = value
+    if problems:
+        raise SpecError(problems)
+    return found
 
 
 def refuse_equal_names(plans: Sequence[Plan]) -> None:
@@ -53,19 +70,29 @@ def saved_spec(store: Store, name: str) -> SweepSpec:
 
     Raises:
         NotFound: there is none of that name.
+        StoreError: what the store says of it is damaged.
     """
     folder = store.sweep_folder(name)
     if name not in sweep_names(store):
         raise NotFound(f"{store.uri} holds no sweep {name!r}; {allowed(name, sweep_names(store))}")
-    saved = json.loads((folder / "plan.json").read_text())
-    return read(folder / "spec.yaml", saved["scale"], saved["set"])
+    place = folder / "plan.json"
+    try:
+        saved = json.loads(place.read_text())
+        scale, overrides = saved["scale"], dict(saved["set"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{place}: damaged ({error}); `sweep run` of its file writes it anew") from error
+    return read(folder / "spec.yaml", scale, overrides)
 
 
 def saved_plans(store: Store, data_dir: Path) -> tuple[dict[str, Plan], dict[str, str]]:
-    """The plans of all sweeps of a store by name, and why those that have none cannot be planned any more."""
+    """The plans of all sweeps of a store by name, and why those that have none cannot be planned any more.
+
+    One that has lost its plan.json is among the latter: it needs its nodes as before.
+    """
     plans: dict[str, Plan] = {}
     lost: dict[str, str] = {}
-    for name in sweep_names(store):
+    halves = {path.parent.name for path in (store.root / "sweeps").glob("*/spec.yaml")}
+    for name in sorted(halves.union(sweep_names(store))):
         try:
             plans[name] = make_plan(saved_spec(store, name), data_dir)
         except (SweepError, LookupError, TypeError, OSError, ValueError) as error:

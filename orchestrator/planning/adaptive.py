@@ -2,8 +2,9 @@
 
 `seed: {until: {metric: M, standard_error: X}, at_least: A, at_most: B}`: a combination has the seeds 0 .. k-1 for the
 smallest k in A .. B for which all k trials have ended and the standard error of M over them is at most X; B where there
-is none. Only ended prefixes are looked at, so the order in which trials finish changes nothing; what follows from the
-outcomes follows again when a sweep goes on.
+is none; A where trials among the first A are done and none of them reports an M, as where it is misspelt. Only ended
+prefixes are looked at, so the order in which trials finish changes nothing; what follows from the outcomes follows
+again when a sweep goes on.
 
 The standard error is that of the sample over the finite values of trials that did not diverge or fail. To stop when
 it is small favours small samples that agree by chance: an interval over such seeds is not quite a 95 % interval.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -109,6 +110,8 @@ class Seeds:
         least = min(rule.at_least, len(trials))
         ended = next((index for index, trial in enumerate(trials) if not self._has_ended(trial)), len(trials))
         values = [self._value(trial, rule.metric) for trial in trials[:ended]]
+        if ended >= least and self._nobody_reports(trials[:least], rule.metric):
+            return Prefix(least, f"no trial reports {rule.metric}")
         for count in range(least, ended + 1):
             found = [value for value in values[:count] if value is not None]
             error = statistics.standard_error(found)
@@ -135,15 +138,26 @@ class Seeds:
 
     def _value(self, trial: PlannedTrial, metric: str) -> float | None:
         """What the trial's targets report as `metric`, named as in the records."""
-        if any(self.outcomes[key].status == "diverged" for key in trial.nodes.values() if key in self.outcomes):
+        if self._has_diverged(trial):
             return None
+        return next((value for value in self._reported(trial, metric) if math.isfinite(value)), None)
+
+    def _has_diverged(self, trial: PlannedTrial) -> bool:
+        return any(self.outcomes[key].status == "diverged" for key in trial.nodes.values() if key in self.outcomes)
+
+    def _reported(self, trial: PlannedTrial, metric: str) -> Iterator[float]:
         for target in trial.targets:
             outcome = self.outcomes.get(trial.nodes[target])
             for name, value in outcome.metrics.items() if outcome else ():
                 stage = target.partition(".")[0]
-                if metric in (name, f"{stage}.{name}", f"{target}.{name}") and math.isfinite(value):
-                    return float(value)
-        return None
+                if metric in (name, f"{stage}.{name}", f"{target}.{name}"):
+                    yield float(value)
+
+    def _nobody_reports(self, trials: list[PlannedTrial], metric: str) -> bool:
+        """Whether some of these trials are done, in all of their targets, and none of those reports the metric."""
+        ended = [trial for trial in trials if all(trial.nodes[name] in self.outcomes for name in trial.targets)]
+        done = [trial for trial in ended if not self._has_diverged(trial)]
+        return bool(done) and not any(True for trial in done for _ in self._reported(trial, metric))
 
 
 def note_conflicts(spec: SweepSpec, problems: Problems) -> None:

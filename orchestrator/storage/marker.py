@@ -19,6 +19,20 @@ def marker() -> str:
     return json.dumps({"format": FORMAT})
 
 
+def local_folder(text: str) -> Path:
+    """The folder that `--store` names.
+
+    Raises:
+        StoreError: it names none: an empty text, such as of a variable that is not set, is not the folder one is in.
+    """
+    if not text.strip():
+        raise StoreError("--store: it is empty; allowed: a local folder, or s3://BUCKET/PREFIX")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as error:  # ~somebody
+        raise StoreError(f"--store {text}: {error}") from None
+
+
 def check_format(root: Path) -> None:
     """Refuse a store of another format.
 

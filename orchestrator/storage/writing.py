@@ -16,6 +16,8 @@ from orchestrator.errors import StoreError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM}
+"""What some file systems say of a folder that is to be synced."""
 _IN_TEXT = re.compile(r"(?:os error|errno) (\d+)", re.IGNORECASE)  # of libraries that raise errors of their own
 
 
@@ -71,7 +73,8 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Temporary name in the same folder, fsync, rename: a reader sees the old file or the new one, never half.
+    """Temporary name in the same folder, fsync, rename, fsync of the folder: a reader sees the old file or the new one,
+    never half, and the new one outlives a machine that loses its power.
 
     Raises:
         NotWritable: the disk is full, or takes nothing any more.
@@ -85,6 +88,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            sync_folders(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -97,9 +101,15 @@ def sync_and_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def sync_folders(*paths: Path) -> None:
+    """See that the names in folders are on the disk, where a file system can and the folder may be read."""
+    for path in paths:
+        try:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            if error.errno not in UNSYNCED:
+                raise

@@ -6,6 +6,7 @@ stage's `workload`, a figure's `kind`) replaces the base's whole, because the op
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def _base(chain: Sequence[Document]) -> Document:
         raise refuse(f"{named} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if again:
         raise refuse(f"files extend each other in a circle: {' -> '.join(map(str, [*files, path]))}")
+    if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):  # a pipe might never end
+        raise refuse(f"{path} is no file; expected a YAML file")
     if len(chain) >= MAX_CHAIN:
         raise refuse(f"the {len(chain)}th file in a chain of `extends`; at most {MAX_CHAIN} files")
     try:
@@ -77,7 +80,8 @@ def _laid_over(document: Document, base: Document) -> Document:
     value = _merged(base.value, own, (), replaced)
     kept = {place: where for place, where in base.positions.items() if not _is_below(place, replaced)}
     positions: dict[Place, Where] = {**kept, **document.positions}
-    return Document(document.path, value, positions, (document.path, *base.files))
+    contents = {**base.contents, **document.contents}
+    return Document(document.path, value, positions, (document.path, *base.files), contents)
 
 
 def _merged(base: Mapping[Any, Any], over: Mapping[Any, Any], place: Place, replaced: set[Place]) -> dict[Any, Any]:

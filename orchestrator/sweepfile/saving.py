@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def saved_files(spec: SweepSpec) -> dict[str, bytes]:
     """Files by their names beside each other: `spec.yaml`, and what tables and figures read.
 
-    A file that extends others is written whole, as it came out; the files that it came from are kept beside it.
+    A file that extends others is written whole, as it came out; the files that it came from are kept beside it. All as
+    they were when the sweep was planned, which may be long ago: it may have waited for others.
     """
     document = spec.document
     value = copied(document.value)
@@ -26,13 +27,14 @@ def saved_files(spec: SweepSpec) -> dict[str, bytes]:
         if found.setdefault(raw["paper"], source) != source:  # another file of that name, beside another sweep file
             raw["paper"] = next(name for n in count(2) if (name := f"{n}-{source.name}") not in found)
             found[raw["paper"]] = source
+    papers = {name: path.read_bytes() for name, path in found.items() if path.is_file()}
     if len(document.files) < 2:
-        found = {"spec.yaml": document.path, **found}
-        return {name: path.read_bytes() for name, path in found.items() if path.is_file()}
-    found |= {f"original-{place}-{path.name}": path for place, path in enumerate(document.files, 1)}
+        return {"spec.yaml": document.contents[document.path], **papers}
     text = f"# {document.path.name} with what it extends: {', '.join(path.name for path in document.files[1:])}\n"
-    files = {name: path.read_bytes() for name, path in found.items() if path.is_file()}
-    return {"spec.yaml": (_printable(text) + write(value)).encode(), **files}
+    originals = {
+        f"original-{place}-{path.name}": document.contents[path] for place, path in enumerate(document.files, 1)
+    }
+    return {"spec.yaml": (_printable(text) + write(value)).encode(), **papers, **originals}
 
 
 def _papers(spec: SweepSpec, value: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path]]:

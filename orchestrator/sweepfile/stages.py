@@ -133,7 +133,7 @@ def workload(name: str) -> Workload:
         found = load_workload(name)
     except (LookupError, TypeError) as error:
         raise LookupError(str(error.args[0] if error.args else error)) from error
-    except Exception as error:  # a user's module may fail in any way
+    except (Exception, SystemExit) as error:  # a user's module may fail in any way, and is not to end us
         raise LookupError(f"importing {name} failed: {type(error).__name__}: {error}") from error
     if taken := [field for field in OWN if field in fields(found.config)]:
         raise LookupError(f"{name}: its config has a field {taken[0]!r}, which every stage has already; rename it")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +20,14 @@ class Document:
 
     Attributes:
         files: The file, and those that it extends, in the order of the chain.
+        contents: What each of them held when it was read: it may change before a run is over, or begins.
     """
 
     path: Path
     value: dict[Any, Any]
     positions: Mapping[Place, Where]
     files: tuple[Path, ...] = ()
+    contents: Mapping[Path, bytes] = field(default_factory=dict)
 
     def folder(self, path: Place) -> Path:
         """The folder of the file that says what stands at `path`."""
@@ -46,11 +48,12 @@ def load(path: Path) -> Document:
         SpecError: no such file, not UTF-8, too large, no YAML, duplicate keys, numbers out of range.
     """
     builder = Builder(str(path))
-    value = builder.document(_text(path))
+    content = _content(path)
+    value = builder.document(_text(path, content))
     if not isinstance(value, dict):
         what = "is empty" if value is None else f"holds {kind(value)}"
         raise SpecError([Problem(Where(str(path), 1, 1), "", f"the file {what}; expected a mapping of fields")])
-    return Document(path, value, builder.positions, (path,))
+    return Document(path, value, builder.positions, (path,), {path: content})
 
 
 def parse_value(text: str, source: str) -> Any:
@@ -66,26 +69,31 @@ def parse_value(text: str, source: str) -> Any:
     return Builder(source).document(text)
 
 
-def _text(path: Path) -> str:
-    def refuse(message: str, where: Where | None = None) -> SpecError:
-        return SpecError([Problem(where, "" if where else str(path), message)])
+def _content(path: Path) -> bytes:
+    def refuse(message: str) -> SpecError:
+        return SpecError([Problem(None, str(path), message)])
 
     try:
         if path.is_dir():
             raise refuse("is a folder; expected a YAML file")
-        if path.is_file() and path.stat().st_size > MAX_LETTERS:
+        with open(path, "rb") as file:  # a device or a pipe has no size, and may have no end
+            content = file.read(MAX_LETTERS + 1)
+        if len(content) > MAX_LETTERS:
             raise refuse(f"is larger than {MAX_LETTERS // 1_000_000} MB; a sweep file is text written by hand")
-        content = path.read_bytes()
     except FileNotFoundError:
         raise refuse(f"no such file{_nearest(path)}") from None
     except (OSError, ValueError) as error:
         raise refuse(f"cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    return content
+
+
+def _text(path: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start]
         where = Where(str(path), before.count(b"\n") + 1, error.start - before.rfind(b"\n"))
-        raise refuse(f"byte 0x{content[error.start]:02x} is not UTF-8", where) from None
+        raise SpecError([Problem(where, "", f"byte 0x{content[error.start]:02x} is not UTF-8")]) from None
 
 
 def _nearest(path: Path) -> str:

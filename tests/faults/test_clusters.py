@@ -65,25 +65,25 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
         yield made
 
 
-def test_a_node_is_lost_and_another_joins(nets: Path, tmp_path: Path, undisturbed: Path, cluster: Cluster):
+def test_a_node_is_lost_and_another_joins(long_nets: Path, tmp_path: Path, undisturbed_long: Path, cluster: Cluster):
     store = tmp_path / "store"
     first = cluster.join()
     cluster.join()
-    with Driver(nets, store, "--address", cluster.address, "--jobs", "2") as driver:
+    with Driver(long_nets, store, "--address", cluster.address, "--jobs", "2") as driver:
         driver.until("node_logged", step=5)
         cluster.lose(first)
         cluster.join()
         code, said = driver.end()
     assert code == 0, said
-    assert_undisturbed(store, undisturbed)
+    assert_undisturbed(store, undisturbed_long)
 
 
 def test_all_nodes_that_compute_are_lost_and_another_joins(
-    nets: Path, tmp_path: Path, undisturbed: Path, cluster: Cluster
+    long_nets: Path, tmp_path: Path, undisturbed_long: Path, cluster: Cluster
 ):
     store = tmp_path / "store"
     only = cluster.join()
-    with Driver(nets, store, "--address", cluster.address, "--jobs", "1") as driver:
+    with Driver(long_nets, store, "--address", cluster.address, "--jobs", "1") as driver:
         driver.until("node_logged", step=5)
         cluster.lose(only)
         time.sleep(5)
@@ -91,7 +91,7 @@ def test_all_nodes_that_compute_are_lost_and_another_joins(
         cluster.join()
         code, said = driver.end()
     assert code == 0, said
-    assert_undisturbed(store, undisturbed)
+    assert_undisturbed(store, undisturbed_long)
     assert max(item["meta"].get("resumed_at", 0) for item in outcomes(store)) > 0
 
 
@@ -144,16 +144,16 @@ def command(process: psutil.Process) -> list[str]:
 
 @pytest.mark.slow
 def test_a_head_elsewhere_that_dies_ends_the_run_with_words(
-    nets: Path, tmp_path: Path, undisturbed: Path, cluster: Cluster
+    long_nets: Path, tmp_path: Path, undisturbed_long: Path, cluster: Cluster
 ):
     store = tmp_path / "store"
     cluster.join()
-    with Driver(nets, store, "--address", cluster.address, "--jobs", "1") as driver:
+    with Driver(long_nets, store, "--address", cluster.address, "--jobs", "1") as driver:
         driver.until("node_logged", step=5)
         cluster.lose(cluster.made.head_node)
         assert driver.seconds_to_end() < 30
         code, said = driver.end()
     assert code == 1, said
     assert "does not answer any more" in said
-    finish(nets, store)
-    assert_undisturbed(store, undisturbed)
+    finish(long_nets, store)
+    assert_undisturbed(store, undisturbed_long)

@@ -143,17 +143,17 @@ def test_two_workers_find_the_same_damage(nets: Path, store: Path, undisturbed: 
 @pytest.mark.faults
 @pytest.mark.parametrize("damage", [flip, cut, empty])
 def test_a_damaged_checkpoint_is_begun_afresh(
-    nets: Path, tmp_path: Path, undisturbed: Path, damage: Callable[[Path], None]
+    long_nets: Path, tmp_path: Path, undisturbed_long: Path, damage: Callable[[Path], None]
 ):
     store = tmp_path / "store"
-    with Driver(nets, store, "--inline") as driver:
+    with Driver(long_nets, store, "--inline") as driver:
         driver.until("node_logged", step=5)
         driver.process.terminate()
         assert driver.end()[0] == 143
     [checkpoint] = store.glob("work/*/checkpoint.safetensors")
     damage(checkpoint)
-    finish(nets, store)
-    assert_undisturbed(store, undisturbed)
+    finish(long_nets, store)
+    assert_undisturbed(store, undisturbed_long)
     assert "damaged: began afresh" in [item["meta"].get("checkpoint") for item in outcomes(store)]
 
 

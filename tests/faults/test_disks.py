@@ -136,11 +136,13 @@ def test_a_limit_on_the_size_of_files(heavy: Path, tmp_path: Path, whole: Path, 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("options", [["--inline"], ["--jobs", "2"]])
-def test_a_store_that_becomes_read_only_under_a_run(nets: Path, tmp_path: Path, undisturbed: Path, options: list[str]):
+def test_a_store_that_becomes_read_only_under_a_run(
+    long_nets: Path, tmp_path: Path, undisturbed_long: Path, options: list[str]
+):
     store = tmp_path / "store"
     store.mkdir()
     with mounted(store / "nodes", megabytes=200) as disk:  # not all of it: its log is open for writing
-        with Driver(nets, store, *options) as driver:
+        with Driver(long_nets, store, *options) as driver:
             driver.until("node_done")
             wait_for(lambda: read_only(disk), "the remount")
             code, said = driver.end()
@@ -148,12 +150,12 @@ def test_a_store_that_becomes_read_only_under_a_run(nets: Path, tmp_path: Path, 
         assert "Read-only file system; make it writable, and the same command goes on" in said
         assert "Traceback" not in said
         assert "of 4 trials" in sweep("status", "--store", store).stdout
-        refused = sweep("run", nets, "--store", store, "--inline")
+        refused = sweep("run", long_nets, "--store", store, "--inline")
         assert refused.returncode == 1
         assert "Read-only file system" in refused.stderr
         remount(disk, "rw")
-        finish(nets, store)
-        assert_undisturbed(store, undisturbed)
+        finish(long_nets, store)
+        assert_undisturbed(store, undisturbed_long)
 
 
 def read_only(disk: Path) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
 
+from orchestrator.store import Store
 from tests.faults.processes import NETS, Driver, assert_undisturbed, finish, outcomes, records, sweep, wait_for
 from tests.faults.test_workers import runs
 
@@ -50,14 +52,20 @@ def test_two_drivers_at_once_run_no_node_twice(tmp_path: Path, same: bool, optio
 
 
 @pytest.mark.faults
-def test_the_second_driver_goes_on_when_the_first_is_killed(nets: Path, tmp_path: Path, undisturbed: Path):
+def test_the_second_driver_goes_on_when_the_first_is_killed(long_nets: Path, tmp_path: Path, undisturbed_long: Path):
+    """The first stands still with what it holds until the second waits for it: then both are at work for sure."""
     store = tmp_path / "store"
-    with Driver(nets, store, "--inline") as first, Driver(nets, store, "--inline") as second:
+    with Driver(long_nets, store, "--inline") as first:
         first.until("node_logged", step=5)
-        first.kill()
-        code, said = second.end()
+        first.process.send_signal(signal.SIGSTOP)
+        [held] = wait_for(lambda: [*store.glob("work/leases/*")])
+        with Driver(long_nets, store, "--inline") as second:
+            second.until("node_done")
+            assert not (Store(store).node_folder(held.name) / "outcome.json").exists(), "it is left to the first"
+            first.kill()
+            code, said = second.end()
     assert code == 0, said
-    assert_undisturbed(store, undisturbed)
+    assert_undisturbed(store, undisturbed_long)
 
 
 def shim(folder: Path) -> Path:
@@ -111,12 +119,12 @@ def test_spaces_and_letters_of_the_world_in_every_path(tmp_path: Path, undisturb
 
 
 @pytest.mark.faults
-def test_a_lease_of_a_host_that_went_silent_is_taken_over(nets: Path, tmp_path: Path, undisturbed: Path):
+def test_a_lease_of_a_host_that_went_silent_is_taken_over(long_nets: Path, tmp_path: Path, undisturbed_long: Path):
     """Its heart does not beat: after three beats the nodes that it held are ours."""
     store = tmp_path / "store"
-    with Driver(nets, store, "--inline") as driver:
+    with Driver(long_nets, store, "--inline") as driver:
         driver.until("node_logged", step=3)
-        driver.process.send_signal(19)  # SIGSTOP: it lives, says nothing, and will not go on
+        driver.process.send_signal(signal.SIGSTOP)  # it lives, says nothing, and will not go on
         [lease] = wait_for(lambda: [*store.glob("work/leases/*")])
         aside = tmp_path / "aside"
         shutil.copytree(store, aside)
@@ -124,6 +132,6 @@ def test_a_lease_of_a_host_that_went_silent_is_taken_over(nets: Path, tmp_path: 
     for path in (aside / "work" / "leases" / lease.name, aside / "work" / "drivers" / f"{elsewhere['name']}.json"):
         path.write_text(json.dumps(elsewhere))
     started = time.monotonic()
-    finish(nets, aside)
+    finish(long_nets, aside)
     assert time.monotonic() - started > 30, "it had three beats to say something"
-    assert_undisturbed(aside, undisturbed)
+    assert_undisturbed(aside, undisturbed_long)

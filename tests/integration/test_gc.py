@@ -38,7 +38,7 @@ SLOW = """
 name: slow
 stages:
   first: {workload: tests.toys.noop, x: 7}
-  second: {workload: tests.toys.noop, from: first, sleep: 0.2}
+  second: {workload: tests.toys.noop, from: first, sleep: 0.3}
 axes:
   seed: 25
 """
@@ -175,7 +175,10 @@ def test_nothing_that_a_running_sweep_needs_is_removed(tmp_path: Path, store: St
         while not any('"node_done"' in line for line in lines):
             lines.append(driver.stdout.readline())
             assert lines[-1], "the driver ended early"
-        collected = json.loads(sweep("gc", "--store", store.root, "--yes", "--json").stdout)
+        printed = io.StringIO()
+        with redirect_stdout(printed):  # in this process: the driver is not to end while another one starts
+            assert main(["gc", "--store", str(store.root), "--yes", "--json"]) == 0
+        collected = json.loads(printed.getvalue())
         assert driver.poll() is None, "the driver had ended before gc did"
         rest, _ = driver.communicate(timeout=100)
     finally:

@@ -20,7 +20,7 @@ class MLP(Network):
 
     name: Literal["mlp"] = "mlp"
     width: int = Field(default=256, gt=0, description="Units of each hidden layer.")
-    depth: int = Field(default=2, ge=0, description="Number of hidden layers.")
+    depth: int = Field(default=2, ge=0, le=10_000, description="Number of hidden layers.")
     widths: tuple[PositiveInt, ...] | None = Field(
         default=None, description="Units of the hidden layers where they differ, in place of width and depth."
     )

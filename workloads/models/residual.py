@@ -119,7 +119,7 @@ class WideResNet(Network):
 
     name: Literal["wide_resnet"] = "wide_resnet"
     variant: Literal["original", "biased"] = Field(default="original", description="Whose network it is.")
-    depth: int = Field(default=16, ge=10, description="Layers: 10, 16, 22, ...")
+    depth: int = Field(default=16, ge=10, le=10_000, description="Layers: 10, 16, 22, ...")
     width: int = Field(default=4, gt=0, description="k, the widening.")
 
     @field_validator("depth")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,23 @@ def test_a_diverged_trial_has_no_value(tmp_path: Path):
             key = trial.nodes["second"]
             outcomes[key] = outcome(key, 1.0 + seed / 2, "diverged" if seed == 1 else "done")
     assert shown(plan, Seeds(plan, outcomes).wanted)[2] == 3
+
+
+def test_a_metric_that_no_trial_reports_asks_for_no_more_seeds(tmp_path: Path):
+    """Such as one that is misspelt; one that is there and not finite is looked for to the last seed."""
+    for metric, value, count, why in (
+        ("vlaue", 1.0, 2, "no trial reports vlaue"),
+        ("value", math.nan, 5, "at_most 5: too few values"),
+    ):
+        plan = planned(tmp_path, SWEEP.replace("metric: value", f"metric: {metric}"))
+        outcomes: dict[str, Outcome] = {}
+        seeds = Seeds(plan, outcomes)
+        while left := [index for index in sorted(seeds.wanted) if plan.trials[index].nodes["second"] not in outcomes]:
+            for key in plan.trials[left[0]].nodes.values():
+                outcomes[key] = outcome(key, value)
+                seeds.after(key)
+        assert shown(plan, seeds.wanted) == {1: count, 2: count}
+        assert {prefix.why for prefix in seeds.prefixes()} == {why}
 
 
 def test_combinations_do_not_look_at_each_other(tmp_path: Path):

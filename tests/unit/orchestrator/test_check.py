@@ -133,14 +133,21 @@ def test_a_mistake_of_an_overlay_is_said_of_the_overlay(tmp_path: Path) -> None:
     ]
 
 
-def test_a_workload_that_cannot_be_imported_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "broken_workload").mkdir()
-    (tmp_path / "broken_workload" / "main.py").write_text("1 / 0\n")
+@pytest.mark.parametrize(
+    ("module", "text", "error"),
+    [
+        ("divides", "1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("exits", "raise SystemExit(0)\n", "SystemExit: 0"),
+    ],
+)
+def test_a_workload_that_cannot_be_imported_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, text: str, error: str
+) -> None:
+    (tmp_path / f"broken_{module}").mkdir()
+    (tmp_path / f"broken_{module}" / "main.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    said = refusal(tmp_path, GOOD.replace("tests.toys.noop", "broken_workload.main"))
-    assert said == [
-        "sweep.yaml:16:9: stages.toy.workload: importing broken_workload.main failed: ZeroDivisionError: division by zero"
-    ]
+    said = refusal(tmp_path, GOOD.replace("tests.toys.noop", f"broken_{module}.main"))
+    assert said == [f"sweep.yaml:16:9: stages.toy.workload: importing broken_{module}.main failed: {error}"]
 
 
 def test_a_field_that_only_an_axis_gives_is_not_missing(tmp_path: Path) -> None:

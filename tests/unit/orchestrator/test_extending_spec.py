@@ -198,3 +198,13 @@ def test_a_file_that_extends_nothing_is_kept_as_it_is(tmp_path: Path) -> None:
 def test_what_is_written_is_read_back(value: dict[object, object]) -> None:
     back = parse_value(write(value), "here")
     assert repr(back) == repr(value)
+
+
+def test_what_is_kept_is_what_was_planned_though_the_files_have_changed_since(tmp_path: Path) -> None:
+    """A sweep may wait for hours for those before it; what its store says of it is what `gc` goes by."""
+    folder = files(tmp_path, mine="name: mine\nextends: base/base.yaml\n")
+    alone, extended = read(folder / "base" / "base.yaml"), read(folder / "mine.yaml")
+    before = saved_files(alone), saved_files(extended)
+    (folder / "base" / "base.yaml").write_text("name: another\n")
+    (folder / "mine.yaml").unlink()
+    assert (saved_files(alone), saved_files(extended)) == before

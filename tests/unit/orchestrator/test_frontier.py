@@ -158,6 +158,28 @@ def test_a_damaged_input_is_computed_again_and_all_that_starts_from_it_waits(lea
     assert not frontier.failures
 
 
+def test_what_waits_after_a_lost_worker_is_not_handed_out_twice_when_an_input_is_computed_again(leases: Leases):
+    """The input that is there again releases it before its pause is over."""
+    now = 100.0
+    made = plan(node("a"), node("b", "a"), node("c", "a"), targets="b c")
+    frontier = Frontier(made, {"a": outcome("a")}, leases, 2, clock=lambda: now)
+    groups = [frontier.next(), frontier.next()]
+    first, second = [group for group in groups if group is not None]
+    frontier.lost(first, "worker died")
+    frontier.record(InputDamaged(second.nodes[0].key, "a", "a is damaged", 0.0))
+    again = frontier.next()
+    assert again is not None
+    assert [item.key for item in again.nodes] == ["a"]
+    finish(frontier, "a")
+    running = [item.key for group in (frontier.next(), frontier.next()) if group is not None for item in group.nodes]
+    assert sorted(running) == ["b", "c"]
+    now += 60
+    assert frontier.next() is None, "both are at work"
+    finish(frontier, "b", "c")
+    assert frontier.next() is None
+    assert frontier.finished
+
+
 def test_an_input_of_an_input_is_computed_again_too(leases: Leases):
     """What `b` lacks need not be its own input: initial weights are those of the node that its input started from."""
     made = plan(node("root"), node("a", "root"), node("m", "a"), node("b", "m"), targets="b")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
@@ -100,21 +101,20 @@ def test_driver_elsewhere_is_dead_after_three_missed_beats(store: Store, monkeyp
         assert near.claim("ab")
 
 
-def _race(root: str, start: float, queue: multiprocessing.Queue) -> None:
+def _race(root: str, together: Barrier, queue: multiprocessing.Queue) -> None:
     leases = Leases(Store.at(root)).__enter__()
-    while time.time() < start:
-        pass
+    together.wait()
     queue.put([key for key in (f"{n:02x}" for n in range(200)) if leases.claim(key)])
-    time.sleep(0.5)  # alive until all have tried
+    together.wait()  # alive until all have tried: what a dead one holds is void
 
 
 def test_racing_drivers_share_the_nodes_without_overlap(store: Store):
     context = multiprocessing.get_context("spawn")
-    queue = context.Queue()
-    racers = [context.Process(target=_race, args=(str(store.root), time.time() + 2, queue)) for _ in range(3)]
+    queue, together = context.Queue(), context.Barrier(3, timeout=100)
+    racers = [context.Process(target=_race, args=(str(store.root), together, queue)) for _ in range(3)]
     for racer in racers:
         racer.start()
-    won = [key for _ in racers for key in queue.get(timeout=30)]
+    won = [key for _ in racers for key in queue.get(timeout=100)]
     for racer in racers:
         racer.join()
     assert len(won) == len(set(won)) == 200

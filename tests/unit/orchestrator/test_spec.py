@@ -210,6 +210,8 @@ def test_set_is_read_as_in_a_file() -> None:
         ("=3", "--set: expected PATH=VALUE, got '=3'"),
         ("a.b={x", "--set a.b:1:"),
         ("a.b=.nan", "--set a.b:1:1: .nan is not a finite number"),
+        ("axes.a={1: {}, b: {}}", "--set axes.a: expected text as a name, got the number 1; quote it"),
+        ("axes.a={null: {}}", "--set axes.a: expected text as a name, got nothing (null); quote it"),
     ],
 )
 def test_a_malformed_set_is_refused(text: str, message: str) -> None:

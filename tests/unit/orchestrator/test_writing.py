@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from orchestrator.storage import writing
 from orchestrator.storage.writing import NotWritable, write_atomically
+from orchestrator.store import Outcome, Store
 
 
 @pytest.mark.parametrize(
@@ -54,3 +58,42 @@ def test_half_a_file_is_never_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         write_atomically(path, "after")
     assert path.read_text() == "before"
     assert [*tmp_path.iterdir()] == [path]
+
+
+def test_a_file_system_that_cannot_sync_folders_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def sync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(writing.os, "fsync", sync)
+    write_atomically(tmp_path / "file", "text")
+    assert (tmp_path / "file").read_text() == "text"
+
+
+def test_a_machine_that_loses_its_power_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A name is on the disk once its folder is: of rows, of a node, of what lies in a folder of a node's."""
+    synced: list[str] = []
+
+    def sync(handle: int, real: Callable[[int], None] = os.fsync) -> None:
+        real(handle)
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+
+    monkeypatch.setattr(writing.os, "fsync", sync)
+    store = Store(tmp_path)
+    values = {"workload": "toy", "status": "done", "metrics": {}, "config": {}, "seed": 0, "start": None, "meta": {}}
+    outcome = Outcome(key="ab12", seconds=1.0, files={}, **values)  # pyright: ignore[reportArgumentType]
+    store.commit_rows([outcome])
+    assert synced[-1] == str(store.rows_folder)
+    synced.clear()
+    (tmp_path / "nodes" / "ab").mkdir()
+
+    def write(path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("x")
+
+    store.commit_folder(outcome, {"artifacts/plot.svg": write})
+    names = [Path(place).relative_to(tmp_path).as_posix() for place in synced]
+    before, after = names[:-2], names[-2:]
+    assert after == ["nodes/ab", "nodes"], "the last of all, when the node has its name"
+    assert any(name.endswith("/artifacts") for name in before)
+    assert any(name.endswith("/artifacts/plot.svg") for name in before)

@@ -136,3 +136,8 @@ def test_what_cannot_be_opened_is_refused(tmp_path: Path) -> None:
     assert "is a folder; expected a YAML file" in refusal(tmp_path)
     assert "cannot be read" in refusal(Path("a\0b"))
     assert "is larger than 5 MB" in refusal(written(tmp_path, b"#" * 5_000_001))
+
+
+def test_a_device_is_not_read_to_its_end() -> None:
+    with pytest.raises(SpecError, match="is larger than 5 MB"):
+        load(Path("/dev/zero"))
