@@ -130,8 +130,9 @@ def test_killed_driver_loses_nothing_that_was_finished(chain: Path, tmp_path: Pa
         cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     rows = killed / "nodes" / "rows"
-    deadline = time.monotonic() + 90
-    while (not rows.is_dir() or sum(1 for _ in rows.glob("*.jsonl")) < 3) and time.monotonic() < deadline:
+    deadline = time.monotonic() + 150
+    while not rows.is_dir() or sum(1 for _ in rows.glob("*.jsonl")) < 3:
+        assert time.monotonic() < deadline, "it has not begun"
         time.sleep(0.05)
     family = psutil.Process(driver.pid).children(recursive=True)
     names = {process: process.name() for process in family if process.is_running()}
