@@ -3,7 +3,8 @@
 A claim is judged for every combination of the axes that its `where` leaves open (all but the seed), each a case. It
 must hold in all of them, or with `for_most` in all those of at least that share of an axis' levels. "Supported" and
 "refuted" are each wrong in at most 2.5 % of sweeps, however many cases there are: "all hold" is the largest of their
-p-values, "one does not" Bonferroni's, "at least r of m" the partial conjunction's (`statistics.conjunction`).
+p-values, "one does not" Bonferroni's, "at least r of m" the partial conjunction's (`statistics.conjunction`). Only a
+claim with two bounds that are nearer to each other than the interval is wide is refuted wrongly in up to 5 %.
 
 Differences are paired by seed where two levels share seeds: trials with one seed share initial weights and data order.
 """

@@ -105,6 +105,7 @@ class RunContext:
     resumed_at: int | None = None
     trouble: str | None = None
     _kept: float = 0.0
+    _begun: str = ""  # the torch that its checkpoint began under
 
     def begin(self) -> None:
         """Take note, once, that the workload is at work.
@@ -168,7 +169,7 @@ class RunContext:
         if leave or time.monotonic() - self._kept >= CHECKPOINT_SECONDS:
             checkpoint = state()
             try:
-                checkpoints.keep(self.folder, checkpoint, self.history)
+                checkpoints.keep(self.folder, checkpoint, self.history, self._begun)
                 self.keep()
             except OSError as error:  # such as a disk that is full for now: the one before is still there
                 self.trouble = f"not written: {error.strerror or error}"
@@ -188,9 +189,11 @@ class RunContext:
             kept = None
         if kept is None and (self.folder / checkpoints.NAME).exists():
             self.trouble = "damaged: began afresh"
-        self.history[:] = kept[1] if kept else []
+        if kept is not None:
+            self._begun, self.trouble = kept.torch, kept.foreign or self.trouble
+        self.history[:] = kept.history if kept else []
         self.resumed_at = len(self.history) if kept else None
-        return kept[0] if kept else None
+        return kept.checkpoint if kept else None
 
     def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
         self.begin()

@@ -159,12 +159,14 @@ class Executor:
             self._leaving.end(id(context))
 
     def _memory(self) -> int | None:
-        """This worker's share of its device; None for all that is free."""
+        """What of this worker's share of its device is usable; None for all that is free."""
         if self.share >= 1 or not self.device.startswith("cuda"):
             return None
         import torch
 
-        return int(torch.cuda.mem_get_info(self.device)[1] * self.share)
+        from workloads.training.memory import USABLE
+
+        return int(torch.cuda.mem_get_info(self.device)[1] * self.share * USABLE)
 
     def _commit(self, node: Node, context: RunContext, result: Result, seconds: float, array: int) -> None:
         self._gauges.end(node.key)

@@ -19,6 +19,7 @@ from orchestrator.running.events import (
     NodeSampled,
     NodeSkipped,
     NodeStarted,
+    NoRoom,
     StopAsked,
     TrialsAdded,
 )
@@ -47,6 +48,7 @@ NAMES = {
     TrialsAdded: "trials_added",
     InputDamaged: "input_damaged",
     StopAsked: "stop_asked",
+    NoRoom: "no_room",
 }
 
 
@@ -121,7 +123,7 @@ class Progress:
             self.tally.take(event)
         if self._mode == "json":
             self._print_json(NAMES[type(event)], event.time, _event_fields(event, self.tally))
-        elif self._mode != "quiet" and isinstance(event, InputDamaged | StopAsked):
+        elif self._mode != "quiet" and isinstance(event, InputDamaged | StopAsked | NoRoom):
             self._print(f"{self._name}: {_notice(event)}")
         elif self._mode != "quiet" and isinstance(event, NodeFailed):
             self._say_failure(event)
@@ -189,14 +191,16 @@ class Progress:
             return frame(self._name, self.tally, self._now(), *console.size)
 
 
-def _notice(event: InputDamaged | StopAsked) -> str:
+def _notice(event: InputDamaged | StopAsked | NoRoom) -> str:
     if isinstance(event, InputDamaged):
         return f"computed again: {event.error}"
+    if isinstance(event, NoRoom):
+        return event.why
     return f"stopping: {event.why}" if event.why else "stopping; once more (Ctrl-C) leaves at once"
 
 
 def _event_fields(event: Event, tally: Tally) -> dict[str, Any]:
-    if isinstance(event, StopAsked):
+    if isinstance(event, StopAsked | NoRoom):
         return {"why": event.why}
     if isinstance(event, TrialsAdded):
         return {"trials": list(event.trials), "nodes": len(event.nodes)}

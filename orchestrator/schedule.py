@@ -9,6 +9,7 @@ own: signals and a Ray that has died must be noticed however long it waits for s
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -192,6 +193,7 @@ def schedule(
     payload = {
         "store": store.uri,
         "data": str(data_dir.absolute()),
+        "host": socket.gethostname(),
         "device": resources.device,
         "share": packing.gpus_per_worker or 1.0,
         "provenance": provenance(),
@@ -199,7 +201,7 @@ def schedule(
     }
     with _ray(resources, packing), tempfile.TemporaryDirectory(prefix="sweep-tune-", ignore_cleanup_errors=True) as at:
         stopping.listen()  # ray.init() has put a handler of its own in place
-        conductor = _Conductor(frontier, payload, stopping, ray.kill)
+        conductor = _Conductor(frontier, payload, stopping, ray.kill, _piece(resources, packing))
         trainable = tune.with_resources(_GroupTrainable, _place(resources, packing))
         run = threading.Thread(
             target=conductor.run,
@@ -224,6 +226,13 @@ def _place(resources: Resources, packing: Packing) -> tune.PlacementGroupFactory
     piece = {"CPU": packing.threads, "GPU": packing.gpus_per_worker}
     labels: dict[str, Any] = {"bundle_label_selector": [dict(resources.labels)]} if resources.labels else {}
     return tune.PlacementGroupFactory([piece], **labels)
+
+
+def _piece(resources: Resources, packing: Packing) -> str:
+    """The same in words."""
+    gpus = [f"{packing.gpus_per_worker:g} GPU"] if packing.gpus else []
+    labels = [f"{name}={value}" for name, value in resources.labels]
+    return ", ".join([f"{packing.threads} CPU{'' if packing.threads == 1 else 's'}", *gpus, *labels])
 
 
 def _tuner(trainable: Any, packing: Packing, folder: str, conductor: _Conductor) -> tune.Tuner:

@@ -16,7 +16,7 @@ from workloads.adversaries import Adversary
 from workloads.arrays.kinds import kind
 from workloads.contract import Config, Context, Ended, Hardware, Job, Result
 from workloads.datasets import Dataset
-from workloads.events import Event, SwitchData
+from workloads.events import Event, SwitchData, perturb_together
 from workloads.losses import CrossEntropy, Loss
 from workloads.models import Model
 from workloads.optimizers import Optimizer
@@ -64,6 +64,11 @@ class TrainConfig(Config):
         default="fp32", description="Of convolutions and products; tf32 and bf16 keep fp32 weights, fp32 is strict."
     )
     threads: int = Field(default=1, gt=0, description="CPU threads; they change the rounding, so they are in the key.")
+
+    @property
+    def part_version(self) -> int:
+        """In the key where it is not 1: two perturbations after one epoch drew the same noise once."""
+        return 2 if perturb_together(self.events, self.stop.epochs) else 1
 
     @model_validator(mode="after")
     def _has_a_model(self) -> TrainConfig:

@@ -87,10 +87,12 @@ everywhere() {
 
 # --- commands ----------------------------------------------------------------------------------------------------------
 
+# Made by `up` alone: a token that no cluster has would only hide that this machine lacks the cluster's.
 token_file() {
   local path=${XDG_CONFIG_HOME:-$HOME/.config}/sweep/$name.token
-  mkdir -p "$(dirname "$path")"
   if [ ! -s "$path" ]; then
+    [ "$1" = make ] || fail "$path is not there: copy it from the machine where 'hosts.sh up' was called (mode 600)"
+    mkdir -p "$(dirname "$path")"
     od -An -tx1 -N32 /dev/urandom | tr -d ' \n' > "$path.part"
     mv "$path.part" "$path"
   fi
@@ -146,7 +148,7 @@ show() { node "$1" status; }
 stop_one() { node "$1" stop; }
 
 up() {
-  token=$(token_file)
+  token=$(token_file make)
   variables=$(environment_file)
   scratch=$(mktemp -d)
   trap 'rm -rf "$scratch"' EXIT
@@ -171,6 +173,7 @@ job() {
     status | logs | stop) ;;
     *) fail "usage: hosts.sh job submit SPEC | status [NAME] | logs NAME | stop NAME" ;;
   esac
+  token=$(token_file take)
   [ -n "${SWEEP_PYTHON:-}" ] || [ ! -x "$repository/.venv/bin/python" ] || sweep[0]=$repository/.venv/bin/python
   port=$("${sweep[0]}" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   "${ssh_command[@]}" -N -o ExitOnForwardFailure=yes -L "127.0.0.1:$port:127.0.0.1:8265" "${user:+$user@}$head" < /dev/null &
@@ -182,12 +185,11 @@ job() {
     if ! kill -0 "$tunnel" 2> /dev/null || [ "$SECONDS" -ge "$end" ]; then fail "ssh makes no tunnel to $head"; fi
     sleep 0.2
   done
-  token=$(token_file)
   export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$token PYTHONPATH=$repository${PYTHONPATH:+:$PYTHONPATH}
   unset RAY_AUTH_TOKEN
   # What it says to do next is said for this script: the tunnel is gone by then. Of two equal options the later one counts.
   "${sweep[@]}" "$1" "${more[@]}" "${@:2}" --address "http://127.0.0.1:$port" |
-    sed "s|sweep \(.*\) --address http://127.0.0.1:$port|deploy/hosts/hosts.sh job \1|" || code=$?
+    sed -u "s|sweep \(.*\) --address http://127.0.0.1:$port|deploy/hosts/hosts.sh job \1|" || code=$?
   return "$code"
 }
 

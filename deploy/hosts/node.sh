@@ -80,7 +80,7 @@ install() {
   flock 9
   cmp -s "$code/constraints.txt" "$folder/venv/constraints.txt" && return
   python3 -m venv "$folder/venv" || fail "python3 cannot make a virtual environment: apt-get install python3-venv"
-  "$folder/venv/bin/pip" install -q -c "$code/constraints.txt" "${code}[dev]"
+  "$folder/venv/bin/pip" install -q -c "$code/constraints.txt" "${code}[dev,s3]"
   cp "$code/constraints.txt" "$folder/venv/constraints.txt"
 }
 
@@ -94,7 +94,7 @@ pid_of() {
   local pid
   pid=$(cat "$state/$1.pid" 2> /dev/null) || return 1
   # A number may belong to another process by now.
-  tr '\0' ' ' < "/proc/$pid/cmdline" 2> /dev/null | grep -Eq "node.sh run $1|$1.sh serve" && echo "$pid"
+  tr '\0' ' ' 2> /dev/null < "/proc/$pid/cmdline" | grep -Eq "node.sh run $1|$1.sh serve" && echo "$pid"
 }
 
 is_up() {

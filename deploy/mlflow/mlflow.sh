@@ -223,8 +223,8 @@ backup() {
   local target=${1:-$home/backups/mlflow-$(date -u +%Y%m%dT%H%M%S%NZ).tar} pg_dump=pg_dump
   mkdir -p "$(dirname "$target")"
   ! $own_database || [ -e "$sockets/data/made" ] || fail "$home holds no database yet"
-  work=$(mktemp -d "$home/backup.XXXXXX") started=false
-  trap 'rm -rf "$work"; ! $started || stop_database' EXIT
+  work=$(mktemp -d "$home/backup.XXXXXX") part=$target.part started=false
+  trap 'rm -rf "$work" "$part"; ! $started || stop_database' EXIT
   if $own_database; then
     pg_dump=$binaries/pg_dump
     reach_database
@@ -240,10 +240,10 @@ backup() {
   local artifacts=()
   [ ! -d "$home/artifacts" ] || artifacts=(-C "$home" artifacts)
   local code=0
-  tar -cf "$target.part" -C "$work" mlflow.dump mlflow_auth.dump "${artifacts[@]}" || code=$?
-  [ "$code" -le 1 ] || fail "tar could not write $target.part" # 1: a file grew meanwhile
-  sync "$target.part"
-  mv "$target.part" "$target"
+  tar -cf "$part" -C "$work" mlflow.dump mlflow_auth.dump "${artifacts[@]}" || code=$?
+  [ "$code" -le 1 ] || fail "tar could not write $part" # 1: a file grew meanwhile
+  sync "$part"
+  mv "$part" "$target"
   [ "$MLFLOW_ARTIFACTS_DESTINATION" = "$home/artifacts" ] ||
     echo "without the artifacts, which are in $MLFLOW_ARTIFACTS_DESTINATION" >&2
   if [ $# = 0 ]; then

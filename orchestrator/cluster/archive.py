@@ -131,7 +131,11 @@ def _python_files(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
 def _imported(path: Path) -> set[str]:
     """The first names of the modules that a file imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    try:
+        parsed = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError):  # a template, or another Python's: what runs here has been imported here
+        return names
+    for node in ast.walk(parsed):
         if isinstance(node, ast.Import):
             names |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:

@@ -136,14 +136,20 @@ class JobServer:
         """What a job has written, once it is over.
 
         Raises:
-            SweepError: it is not over in time.
+            SweepError: it is not over in time, or gone: the head was started anew.
         """
         until = time.monotonic() + seconds
-        while not next(job for job in self.jobs() if job.id == id).over:
+        while not all(job.over for job in self._named(id)):
             if time.monotonic() > until:
                 raise SweepError(f"--address {self.address}: job {id} is not done after {seconds:.0f} s")
             time.sleep(0.5)
         return self.logs(id)
+
+    def _named(self, id: str) -> list[Job]:
+        found = [job for job in self.jobs() if job.id == id]
+        if not found:
+            raise SweepError(f"--address {self.address}: job {id} is not there any more")
+        return found
 
     def stop(self, id: str) -> None:
         """Ask a job to end: SIGTERM, and SIGKILL where that was not heard."""

@@ -9,10 +9,10 @@ from orchestrator.store import is_remote
 
 
 def store_there(store: str) -> str:
-    """The store as the cluster's machines are to find it: a folder under the path that it has here.
+    """The store as the cluster's machines are to find it: a folder under the path that it has here; one name for each.
 
     Raises:
         StoreError: it is neither a folder nor a bucket, or holds a secret.
     """
     text = store.removeprefix("file://")
-    return checked(text).geturl() if is_remote(text) else str(Path(text).expanduser().absolute())
+    return checked(text).geturl().rstrip("/") if is_remote(text) else str(Path(text).expanduser().absolute())

@@ -30,6 +30,8 @@ def table_command(request: Namespace) -> int:
         spec = saved_spec(store, sweep)
         sourced = request.explain is not None or request.format == "latex"
         records = record.read(store.records_folder(sweep), ("",) if sourced else record.PRINTED)
+        if not spec.tables:
+            raise NotFound(f"{sweep} has no tables: its file has no `tables:`")
         if request.table is not None and request.table not in spec.tables:
             raise NotFound(f"{sweep} has no table {request.table!r}; {allowed(request.table, spec.tables)}")
         wanted = [item for name, item in spec.tables.items() if request.table in (None, name)]
@@ -69,7 +71,7 @@ def claims_command(request: Namespace) -> int:
     """`sweep claims`: the verdicts; exit code 1 if one is refuted."""
     from orchestrator.claims import judge_all
     from orchestrator.findings import power
-    from orchestrator.findings.verdicts import render_verdicts
+    from orchestrator.findings.verdicts import render_verdicts, tally
 
     with opened(request.name, request.store) as (store, sweep):
         spec = saved_spec(store, sweep)
@@ -77,7 +79,12 @@ def claims_command(request: Namespace) -> int:
     verdicts = judge_all(spec.claims.values(), records)
     if not request.json and (said := record.partial(records)):
         print(said)
+    if not request.json and not verdicts:
+        print(f"{sweep} has no claims: its file has no `claims:`")
+        return 0
     print(render_verdicts(verdicts, "json" if request.json else "text"))
+    if not request.json and (said := tally(verdicts)):
+        print(said)
     if not request.json and (least := min((item.n for item in verdicts if item.n > 1), default=None)):
         print(power.sentence(least))
     return 1 if any(verdict.verdict == "refuted" for verdict in verdicts) else 0

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.doctor.checks import Finding, Patient, check
+from orchestrator.doctor.probe import PCI, count_cards, has_driver
 
-PCI = Path("/sys/bus/pci/devices")
-NVIDIA, DISPLAY = "0x10de", "0x03"
+DRIVER = "install NVIDIA's driver, then start the machine again"
 
 
 @check
 def gpu(patient: Patient) -> Iterator[Finding]:
     """Whether what is in the machine can be used: the driver is loaded, and torch is one with CUDA."""
-    cards, driver = count_cards(PCI), Path("/proc/driver/nvidia/version").exists() or bool(shutil.which("nvidia-smi"))
+    cards, driver = count_cards(PCI), has_driver()
     if not cards and not driver:
         yield Finding("no NVIDIA GPU in this machine")
         return
     if not driver:
-        yield Finding(f"{cards} NVIDIA GPUs without a driver", "install NVIDIA's driver, then start the machine again")
+        yield Finding(f"{cards} NVIDIA GPUs without a driver", DRIVER)
         return
     import torch
 
@@ -34,16 +32,6 @@ def gpu(patient: Patient) -> Iterator[Finding]:
         yield Finding(f"NVIDIA GPU, but torch {torch.__version__} with CUDA {torch.version.cuda} cannot use it", mend)
     else:
         yield Finding(f"{torch.cuda.device_count()} GPUs, {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}")
-
-
-def count_cards(devices: Path) -> int:
-    """How many display controllers by NVIDIA stand in a folder of PCI devices."""
-    found = 0
-    for device in devices.glob("*"):
-        with suppress(OSError):
-            maker, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
-            found += maker == NVIDIA and kind.startswith(DISPLAY)
-    return found
 
 
 @check

@@ -1,4 +1,4 @@
-"""Checks of a cluster: its nodes have one Ray, Python, torch and code, and all see the store."""
+"""Checks of a cluster: its nodes have one Ray, Python, torch and code, what they need, and all see store and data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.doctor.checks import Finding, Patient, check
+from orchestrator.doctor.machine import DRIVER
 from orchestrator.doctor.probe import describe
 from orchestrator.doctor.tracking import holds_password
 from orchestrator.errors import SweepError
@@ -18,6 +19,7 @@ from orchestrator.running.resources import refuse_unreachable
 from orchestrator.store import is_remote
 
 ANSWER_SECONDS = 180.0  # that a doctor on the head has
+LEAST = 2**30  # bytes free where Ray writes its logs and what does not fit into memory
 MEND = {
     "token": "RAY_AUTH_MODE and the token must be the same everywhere: deploy/hosts/hosts.sh up sees to that",
     "code": "bring the same checkout there, or `sweep submit`, which sends the code along",
@@ -42,23 +44,28 @@ def cluster(patient: Patient) -> Iterator[Finding]:
 def _by_its_nodes(patient: Patient) -> Iterator[Finding]:
     from orchestrator.schedule import on_each_node
 
-    store = None if patient.store is None or is_remote(patient.store) else Path(patient.store).expanduser().absolute()
+    store = patient.store
+    folder = None if store is None or is_remote(store) else Path(store).expanduser().absolute()
     mark = f".doctor-{uuid.uuid4().hex}"
-    if store is not None and store.is_dir():
+    if folder is not None and folder.is_dir():
         with suppress(OSError):
-            (store / mark).write_text("seen by the node that reads this\n")
+            (folder / mark).write_text("seen by the node that reads this\n")
     else:
-        store = None
+        folder = None
+    data = None if patient.data is None else str(patient.data.absolute())
+    asked = store if store is not None and is_remote(store) else folder and str(folder)
     try:
-        found = on_each_node(patient.address or "auto", describe, store and str(store), mark)
+        found = on_each_node(patient.address or "auto", describe, asked, folder and mark, data)
     finally:
-        if store is not None:
-            (store / mark).unlink(missing_ok=True)
-    yield from compare(describe(None, None), found, store)
+        if folder is not None:
+            (folder / mark).unlink(missing_ok=True)
+    yield from compare(describe(None, None), found, asked, data)
 
 
-def compare(own: Mapping[str, Any], found: Mapping[str, Any], store: Path | None) -> Iterator[Finding]:
-    """In what the nodes differ from this machine, and which do not see the store."""
+def compare(
+    own: Mapping[str, Any], found: Mapping[str, Any], store: str | None, data: str | None = None
+) -> Iterator[Finding]:
+    """In what the nodes differ from this machine, what they lack, and which do not see the store or the data."""
     nodes = {place: said for place, said in found.items() if not isinstance(said, Exception)}
     for place, error in found.items():
         if isinstance(error, Exception):
@@ -73,12 +80,33 @@ def compare(own: Mapping[str, Any], found: Mapping[str, Any], store: Path | None
             yield Finding(f"{name}: {here} here, {shown}", MEND.get(name, "install one version everywhere"))
         elif nodes:
             yield Finding(f"{name}: {here}, the same on {len(nodes)} nodes")
-    for place, said in nodes.items():
-        if store is not None and not (said["sees"] and said["writes"]):
-            how = "cannot be written" if said["sees"] else "is another folder, or none"
-            yield Finding(f"store {store}: {how} on node {place}", "share one folder with all machines under one path")
-    if store is not None and nodes and all(said["sees"] and said["writes"] for said in nodes.values()):
+    lacking = [item for place, said in nodes.items() for item in _lacking(place, said)]
+    unseen = [item for place, said in nodes.items() for item in _unseen(place, said, store, data)]
+    yield from [*lacking, *unseen]
+    if nodes and store is not None and not any(item.what.startswith("store ") for item in unseen):
         yield Finding(f"store {store}: all nodes see it")
+
+
+def _lacking(place: str, said: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a node needs, whatever runs on it."""
+    if said["cards"]:
+        yield Finding(f"node {place}: {said['cards']} NVIDIA GPUs without a driver", DRIVER)
+    if said["free"] < LEAST:
+        room = f"{said['free'] / 2**30:.1f} GB free in {said['temporary']}, where Ray writes"
+        yield Finding(f"node {place}: {room}", "free space there: Ray ends what it cannot write for")
+
+
+def _unseen(place: str, said: Mapping[str, Any], store: str | None, data: str | None) -> Iterator[Finding]:
+    """What a node does not see of what it would be given."""
+    if said["bucket"]:
+        mend = "the AWS_* that are set here must be set there, and boto3 installed: docs/object-store.md"
+        why = said["bucket"].removeprefix(f"--store {store}").lstrip(" :")
+        yield Finding(f"store {store}: cannot be used from node {place}: {why}", mend)
+    elif said["sees"] is not None and not (said["sees"] and said["writes"]):
+        how = "cannot be written" if said["sees"] else "is another folder, or none"
+        yield Finding(f"store {store}: {how} on node {place}", "share one folder with all machines under one path")
+    if said["data"] is False:
+        yield Finding(f"data {data}: no such folder on node {place}", "share it with all machines under one path")
 
 
 def _names(others: Mapping[str, str], wanted: str) -> str:

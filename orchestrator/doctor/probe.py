@@ -1,4 +1,7 @@
-"""What a machine says of itself; travels to nodes that may have other code, so it needs the standard library alone."""
+"""What a machine says of itself; travels to nodes that may have other code, so it needs the standard library alone.
+
+But for a store in a bucket: that is asked as a worker there would ask it, with the code and the credentials there.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,23 @@ import os
 import platform
 import shutil
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 PACKAGES = ("ray", "torch", "numpy")
+PCI = Path("/sys/bus/pci/devices")
+NVIDIA, DISPLAY = "0x10de", "0x03"
 
 
-def describe(store: str | None, token: str | None) -> dict[str, Any]:
-    """Versions, the code that is imported here, the mode of Ray's tokens, and how `store` looks from here.
+def describe(store: str | None, token: str | None, data: str | None = None) -> dict[str, Any]:
+    """Versions, the code that is imported here, the mode of Ray's tokens, and how `store` and `data` look from here.
 
     Args:
-        store: A folder, or None.
-        token: The name of a file that whoever asks has just written there.
+        store: A folder, a bucket, or None.
+        token: The name of a file that whoever asks has just written into the folder.
+        data: A folder, or None.
     """
     versions = {name: _version(name) for name in PACKAGES}
     said = {
@@ -29,13 +36,47 @@ def describe(store: str | None, token: str | None) -> dict[str, Any]:
         "code": code(),
         "token": os.environ.get("RAY_AUTH_MODE", ""),
     }
-    found: dict[str, Any] = {"host": socket.gethostname(), "versions": said, "sees": None, "writes": None, "free": None}
+    found: dict[str, Any] = {"host": socket.gethostname(), "versions": said, "sees": None, "writes": None}
+    found["cards"] = 0 if has_driver() else count_cards(PCI)
+    found["temporary"], found["free"] = _temporary()
+    found["data"] = None if data is None else Path(data).is_dir()
+    found["bucket"] = _unreached(store) if store is not None and "://" in store else ""
     if store is not None and token is not None:
-        folder = Path(store)
-        found["sees"] = (folder / token).is_file()
-        found["writes"] = os.access(folder, os.W_OK)
-        found["free"] = shutil.disk_usage(folder).free if folder.is_dir() else None
+        found["sees"] = (Path(store) / token).is_file()
+        found["writes"] = os.access(store, os.W_OK)
     return found
+
+
+def has_driver() -> bool:
+    """Whether NVIDIA's driver is there."""
+    return Path("/proc/driver/nvidia/version").exists() or bool(shutil.which("nvidia-smi"))
+
+
+def count_cards(devices: Path) -> int:
+    """How many display controllers by NVIDIA stand in a folder of PCI devices."""
+    found = 0
+    for device in devices.glob("*"):
+        with suppress(OSError):
+            maker, kind = ((device / name).read_text().strip() for name in ("vendor", "class"))
+            found += maker == NVIDIA and kind.startswith(DISPLAY)
+    return found
+
+
+def _temporary() -> tuple[str, int]:
+    """Where Ray writes its logs and what does not fit into memory, and how many bytes are free there."""
+    folder = os.environ.get("RAY_TMPDIR") or "/tmp"
+    return folder, shutil.disk_usage(folder if os.path.isdir(folder) else "/").free
+
+
+def _unreached(uri: str) -> str:
+    """Why a store in a bucket cannot be used from here; empty where it can."""
+    try:
+        from orchestrator.storage.bucket import Bucket
+
+        Bucket.at(uri).holds("store.json")
+    except Exception as error:  # of many kinds, an older version of ours among them
+        return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return ""
 
 
 def _version(name: str) -> str:

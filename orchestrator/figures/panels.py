@@ -96,8 +96,12 @@ def _published(axes: Axes, marks: Sequence[Mark], shift: float, line: int) -> No
 
 def bars(axes: Axes, item: Bars, line: int, chart: Chart) -> None:
     """The outline of a histogram over a light filling."""
+    from matplotlib.ticker import MaxNLocator
+
     axes.stairs(item.heights, item.edges, fill=True, color=colour(line), alpha=0.15 if chart.lines else 0.35)
     axes.stairs(item.heights, item.edges, color=colour(line), linestyle=dash(line), linewidth=1.5)
+    if "y" not in chart.log and all(height.is_integer() for height in item.heights):  # counts
+        axes.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 2.5, 5, 10], integer=True))
 
 
 def named(chart: Chart) -> bool:

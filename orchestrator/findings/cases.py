@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from orchestrator.spec import ClaimSpec
 
 
+FEW = 12  # levels that a message lists
+LARGEST = 1e300  # of a value, for differences and squares to be numbers too
+
+
 class Undecidable(Exception):
     """The records lack what the claim speaks of."""
 
@@ -45,16 +49,16 @@ class Trial:
     @property
     def usable(self) -> float | None:
         """Its value; a metric stands for itself even where another one failed; what diverged measured no network."""
-        return (
-            self.value if self.status != "diverged" and self.value is not None and math.isfinite(self.value) else None
-        )
+        if self.status == "diverged" or self.value is None or not abs(self.value) <= LARGEST:
+            return None
+        return self.value
 
     @property
     def fate(self) -> str:
         """Why it is not usable."""
         if self.value is not None and self.status != "diverged":
-            return "not finite"
-        return "missing" if self.status == "done" else self.status
+            return f"beyond {LARGEST:g}" if math.isfinite(self.value) else "not finite"
+        return self.status
 
 
 def axis_of(claim: ClaimSpec) -> str | None:
@@ -112,15 +116,20 @@ def _trials(claim: ClaimSpec, records: pyarrow.Table) -> list[Trial]:
     columns = [column.to_pylist() for column in chosen.columns]
     found = zip(*columns[len(axes) :], strict=True)
     levels = zip(*columns[: len(axes)], strict=True) if axes else repeat(())
-    return [Trial(dict(zip(axes, row, strict=True)), *own) for row, own in zip(levels, found, strict=False)]
+    trials = [Trial(dict(zip(axes, row, strict=True)), *own) for row, own in zip(levels, found, strict=False)]
+    # One that is done without it has none to give: what a gathering stage reports stands in its first trial's row.
+    if not (told := [trial for trial in trials if trial.value is not None or trial.status != "done"]):
+        raise Undecidable(f"no trial with the levels of `where` reports {claim.metric}")
+    return told
 
 
 def require(axis: str, wanted: Sequence[Scalar], present: Sequence[Scalar]) -> None:
-    """Refuse levels that no trial has."""
+    """Refuse levels that no trial has: the file has them, so the scale, `--set` or an `exclude` left them out."""
     for label in wanted:
         if not any(is_level(level, label) for level in present):
-            texts = [level_text(level) for level in present]
-            raise Undecidable(f"no trial has {axis} = {level_text(label)}; {allowed(level_text(label), texts)}")
+            shown = [level_text(level) for level in present[:FEW]]
+            rest = [f"{len(present) - FEW} more"] if len(present) > FEW else []
+            raise Undecidable(f"no trial has {axis} = {level_text(label)}, only {', '.join([*shown, *rest])}")
 
 
 def _cases(claim: ClaimSpec, trials: Sequence[Trial]) -> Iterator[Case]:

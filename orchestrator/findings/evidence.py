@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from orchestrator.findings import medians, statistics
 from orchestrator.findings.levels import level_text
-from orchestrator.findings.notation import value_text
+from orchestrator.findings.notation import bound_text
 
 if TYPE_CHECKING:
     from orchestrator.findings.medians import Median
@@ -66,10 +67,10 @@ class Bound:
     def text(self, metric: str, difference: bool) -> str:
         if self.sides == 2:
             if self.low == -self.high:
-                return f"within ±{value_text(self.high, metric, difference)}"
-            return f"in {value_text(self.low, metric, difference)} .. {value_text(self.high, metric, difference)}"
+                return f"within ±{bound_text(self.high, metric, difference)}"
+            return f"in {bound_text(self.low, metric, difference)} .. {bound_text(self.high, metric, difference)}"
         sign, value = (">", self.low) if math.isfinite(self.low) else ("<", self.high)
-        return f"{sign}{'' if self.strict else '='} {value_text(value, metric, difference)}"
+        return f"{sign}{'' if self.strict else '='} {bound_text(value, metric, difference)}"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Case:
     @property
     def alone(self) -> tuple[float, float]:
         """The p-values of support and refutation, whatever was dropped."""
-        slack = TOLERANCE * self.scale
+        slack = max(TOLERANCE * self.scale, sys.float_info.min)  # values that are all 0 reach a bound of 0
         if self.found is None:
             return 1.0, 1.0
         inner, outer = self.bound.moved(self.residual), self.bound.moved(-self.residual)

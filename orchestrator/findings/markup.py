@@ -16,9 +16,9 @@ _TEX = {
     "\\": r"\textbackslash{}", "_": r"\_", "%": r"\%", "&": r"\&", "#": r"\#", "$": r"\$", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''", "[": "{[}",
     "]": "{]}", "±": r"$\pm$", "×": r"$\times$", "≤": r"$\leq$", "≥": r"$\geq$", "²": "$^2$", "µ": r"$\mu$", "−": "$-$",
-    "–": "--", "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "∞": r"$\infty$", "→": r"$\to$",
+    "`": r"\textasciigrave{}", "–": "--", "†": r"\dag{}", "‡": r"\ddag{}", "§": r"\S{}", "¶": r"\P{}", "∞": r"$\infty$",
+    "→": r"$\to$",
 }  # fmt: skip
-_LATIN_LOOKS = {"OMICRON": "o"}
 
 
 def escape_latex(text: str) -> str:
@@ -33,18 +33,33 @@ def escape_latex(text: str) -> str:
 
 
 def _greek(letter: str) -> str | None:
-    found = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER (\w+)", unicodedata.name(letter, ""))
+    """A Greek letter, with its accents, as mathematics has it; None for others."""
+    base, *marks = unicodedata.normalize("NFD", letter)
+    symbol = _symbol(base)
+    for mark in marks:
+        symbol = symbol and (f"\\{_ACCENTS[mark]}{{{symbol}}}" if mark in _ACCENTS else symbol)
+    return symbol and f"${symbol}$"
+
+
+def _symbol(letter: str) -> str | None:
+    found = re.fullmatch(r"GREEK (SMALL|CAPITAL) LETTER ([\w ]+)", unicodedata.name(letter, ""))
     if not found:
         return None
     size, name = found.groups()
-    name = {"LAMDA": "LAMBDA"}.get(name, name)
+    name = {"LAMDA": "LAMBDA", "FINAL SIGMA": "VARSIGMA"}.get(name, name)
+    if name not in _OWN_CAPITALS | _LATIN_CAPITALS.keys():  # a letter that TeX has no name for
+        return None
     if size == "SMALL":
-        return f"${_LATIN_LOOKS.get(name) or chr(92) + name.lower()}$"
-    has_own = name in {"GAMMA", "DELTA", "THETA", "LAMBDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
-    return f"$\\{name.capitalize()}$" if has_own else f"$\\mathrm{{{_LATIN_CAPITALS.get(name, name[0])}}}$"
+        return "o" if name == "OMICRON" else f"\\{name.lower()}"
+    return f"\\{name.capitalize()}" if name in _OWN_CAPITALS else f"\\mathrm{{{_LATIN_CAPITALS[name]}}}"
 
 
-_LATIN_CAPITALS = {"ETA": "H", "RHO": "P", "CHI": "X", "NU": "N"}
+_ACCENTS = {"\u0300": "grave", "\u0301": "acute", "\u0308": "ddot", "\u0342": "tilde"}
+_OWN_CAPITALS = {"GAMMA", "DELTA", "THETA", "LAMBDA", "XI", "PI", "SIGMA", "UPSILON", "PHI", "PSI", "OMEGA"}
+_LATIN_CAPITALS = {
+    "ALPHA": "A", "BETA": "B", "EPSILON": "E", "ZETA": "Z", "ETA": "H", "IOTA": "I", "KAPPA": "K", "MU": "M", "NU": "N",
+    "OMICRON": "O", "RHO": "P", "TAU": "T", "CHI": "X", "VARSIGMA": "S",
+}  # fmt: skip
 
 
 def latex(grid: Grid) -> str:
@@ -65,7 +80,7 @@ def latex(grid: Grid) -> str:
             lines += [" ".join(rules)] if rules else []
     lines.append("\\midrule")
     for number, (labels, row) in enumerate(zip(without_repeats(grid.labels), grid.body, strict=True)):
-        cells = [escape_latex(label) for label in labels]
+        cells = [re.sub(r"^\*", "{*}", escape_latex(label)) for label in labels]  # `\\ *` would take the asterisk away
         for place, (text, mark) in enumerate(row):
             shown = f"\\textbf{{{escape_latex(text)}}}" if (number, place) in grid.bold else escape_latex(text)
             cells.append(shown + (f"\\textsuperscript{{{escape_latex(mark)}}}" if mark else ""))

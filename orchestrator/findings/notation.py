@@ -64,7 +64,7 @@ def with_bounds(center: float, low: float, high: float, metric: str) -> str:
         >>> with_bounds(0.5, 0.25, 0.75, "accuracy"), with_bounds(2.0, 1.0, 5.0, "norm")
         ('50.00 [25.00, 75.00]', '2.0 [1.0, 5.0]')
     """
-    if low == high and not is_fraction(metric):
+    if (low == high or math.isinf(high - low)) and not is_fraction(metric):
         return f"{_alone(center, metric)} [{_alone(low, metric)}, {_alone(high, metric)}]"
     texts, exponent = _to_uncertainty([center, low, high], (high - low) / 2, metric)
     return "{} [{}, {}]".format(*(f"{text}{exponent}" for text in texts))
@@ -102,11 +102,15 @@ def _magnitude(value: float, decimals: int | None, metric: str) -> str:
 
 def published_text(paper: Published, metric: str, decimals: int | None = None) -> str:
     """The published value, and ours minus it in standard errors where that is known."""
-    if decimals is None:
-        text = plus_minus(paper.value, paper.spread, metric)
-    else:
+    if decimals is not None:
         text = _with_decimals(paper.value, paper.spread, metric, decimals)
-    return text if paper.difference is None else f"{text} ({paper.difference:+.1f} s.e.)"
+    elif paper.spread is None:
+        text = as_stated(paper.value, metric)
+    else:
+        text = plus_minus(paper.value, paper.spread, metric)
+    if paper.difference is None:
+        return text
+    return f"{text} ({paper.difference:+.{1 if abs(paper.difference) < 10 else 0}f} s.e.)"
 
 
 def _with_decimals(center: float, spread: float | None, metric: str, decimals: int) -> str:
@@ -131,6 +135,19 @@ def _alone(value: float, metric: str) -> str:
     return f"{value:.{max(0, 3 - size)}f}"
 
 
+def as_stated(value: float, metric: str) -> str:
+    """A number that somebody wrote, such as a bound or a published value: with the digits it has, and no more.
+
+    Example:
+        >>> as_stated(0.0061, "loss"), as_stated(8e-5, "loss"), as_stated(15.0, "norm"), as_stated(0.9, "accuracy")
+        ('0.0061', '8e-5', '15', '90.00')
+    """
+    if is_fraction(metric) or (value == int(value) and abs(value) < 1e15):
+        return _alone(value, metric)
+    mantissa, _, exponent = repr(value).partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
 def _to_uncertainty(values: list[float], uncertainty: float, metric: str) -> tuple[list[str], str]:
     """The values with as many decimals as two digits of the uncertainty take, and their common exponent ("" for 0)."""
     if is_fraction(metric):
@@ -144,14 +161,14 @@ def _to_uncertainty(values: list[float], uncertainty: float, metric: str) -> tup
     return [f"{value:.{decimals}f}" for value in scaled], f"e{exponent}" if exponent else ""
 
 
-def value_text(value: float, metric: str, difference: bool) -> str:
-    """A bound or an estimate with its unit: accuracies in percent, their differences in points.
+def bound_text(value: float, metric: str, difference: bool) -> str:
+    """A bound with its unit: accuracies in percent, their differences in points.
 
     Example:
-        >>> value_text(0.15, "test_accuracy", difference=True), value_text(0.9, "test_accuracy", difference=False)
+        >>> bound_text(0.15, "test_accuracy", difference=True), bound_text(0.9, "test_accuracy", difference=False)
         ('15.00 points', '90.00 %')
     """
-    return _alone(value, metric) + _unit(metric, difference)
+    return as_stated(value, metric) + _unit(metric, difference)
 
 
 def interval_text(center: float, low: float | None, high: float | None, metric: str, difference: bool) -> str:
@@ -162,7 +179,7 @@ def interval_text(center: float, low: float | None, high: float | None, metric: 
         '17.25 [15.80, 18.70] points'
     """
     if low is None or high is None:
-        return value_text(center, metric, difference)
+        return _alone(center, metric) + _unit(metric, difference)
     return with_bounds(center, low, high, metric) + _unit(metric, difference)
 
 

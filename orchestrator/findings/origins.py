@@ -136,8 +136,8 @@ def explained(table: Table, cell: tuple[int, int], found: Sequence[Origin], stor
     number = table.cells[row][column]
     lines = [
         f"{table.name}: {_first(_rows(table))[row]}, {_first(_columns(table))[column]}",
-        f"{metric_label(metric)} {cell_text(number, table.statistic, metric)}: {SENTENCES[table.statistic]},"
-        f" n={number.n}{f'; {number.remark}' if number.remark else ''}",
+        f"{metric_label(metric)} {cell_text(number, table.statistic, metric, table.decimals)}:"
+        f" {SENTENCES[table.statistic]}, n={number.n}{f'; {number.remark}' if number.remark else ''}",
     ]
     for origin in found:
         value = origin.text or "no value"

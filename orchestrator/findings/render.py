@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 import textwrap
 import unicodedata
@@ -70,9 +71,16 @@ def to_json(table: Table) -> str:
         "values": table.values,
         "pooled": dict(table.pooled),
         "notes": table.notes,
-        "cells": to_arrow(table).to_pylist(),
+        "cells": [_json_row(row) for row in to_arrow(table).to_pylist()],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _json_row(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity, which the spread of values near the largest float may be: null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()
+    }
 
 
 def markdown(grid: Grid) -> str:
@@ -97,8 +105,12 @@ def _pipes(texts: Any) -> str:
     return f"| {' | '.join(texts)} |"
 
 
+_MARKDOWN = re.compile(r"[\\|*`<]|~(?=~)|(?<=~)~|(?<!\w)_|_(?!\w)|(?<=\])[(\[]|&(?=#?\w+;)")
+"""What GitHub reads as markup: an underscore only at a word's edge, brackets only of a link, `&` only of an entity."""
+
+
 def _escape_markdown(text: str) -> str:
-    return re.sub(r"([\\|*`<])", r"\\\1", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
 
 
 def text(grid: Grid, width: int = WIDTH) -> str:

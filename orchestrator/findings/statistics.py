@@ -245,7 +245,10 @@ def quantile(values: Sequence[float], probability: float) -> float | None:
     position = probability * (len(ordered) - 1)
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+    share, gap = position - below, ordered[above] - ordered[below]
+    if math.isinf(gap):  # of values near the largest float
+        return (1 - share) * ordered[below] + share * ordered[above]
+    return ordered[below] + share * gap
 
 
 def median_quartiles(values: Sequence[float]) -> tuple[float, float, float] | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +30,7 @@ def _plain(value: Any) -> Any:
 
 def _lines(verdict: Verdict, claims: int) -> str:
     head = f"{SIGNS[verdict.verdict]} {verdict.verdict:<9}  {verdict.name}: {verdict.says}"
-    said = [_numbers(verdict), verdict.why, _holm(verdict, claims)]
+    said = [_numbers(verdict), verdict.why, correction(verdict, claims)]
     return "\n".join([head, *(f"    {line}" for line in filter(None, said))])
 
 
@@ -41,9 +42,28 @@ def _numbers(verdict: Verdict) -> str:
     return ": ".join(parts)
 
 
-def _holm(verdict: Verdict, claims: int) -> str:
+def correction(verdict: Verdict, claims: int) -> str:
+    """What Holm's correction for all claims of the sweep takes away from a verdict; "" for nothing."""
     if verdict.adjusted == verdict.verdict:
         return ""
     return (
         f"after Holm's correction for the {claims} claims of the sweep: {verdict.adjusted} (p = {verdict.p:.2g} alone)"
     )
+
+
+def tally(verdicts: Sequence[Verdict]) -> str:
+    """How many claims have each verdict, alone and after Holm's correction; "" for fewer than two.
+
+    Example of its form:
+        4 claims: 2 supported, 2 undecided; after Holm's correction for all of them 1 supported, 3 undecided.
+    """
+    if len(verdicts) < 2:
+        return ""
+    alone, corrected = (_counted(getattr(verdict, which) for verdict in verdicts) for which in ("verdict", "adjusted"))
+    after = f"; after Holm's correction for all of them {corrected}" if corrected != alone else ""
+    return f"{len(verdicts)} claims: {alone}{after}."
+
+
+def _counted(judgements: Iterable[str]) -> str:
+    counts = Counter(judgements)
+    return ", ".join(f"{counts[name]} {name}" for name in SIGNS if counts[name])

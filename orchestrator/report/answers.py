@@ -10,9 +10,11 @@ from orchestrator import tables
 from orchestrator.claims import SIGNS, judge_all
 from orchestrator.errors import SweepError
 from orchestrator.figures.charts import chart
+from orchestrator.findings import power
 from orchestrator.findings.cases import Undecidable, cases
 from orchestrator.findings.notation import interval_text
 from orchestrator.findings.render import render
+from orchestrator.findings.verdicts import correction, tally
 from orchestrator.report.origins import MOST, with_origins
 from orchestrator.report.page import details, escape, scrolling, table, text, words
 
@@ -62,7 +64,10 @@ def question(dossier: Dossier) -> str:
 
 def claims(dossier: Dossier, found: list[Verdict]) -> str:
     """Each claim with its verdict, the numbers that decide it, the test, and all of its cases on demand."""
-    return "\n".join(_claim(dossier, verdict, len(found)) for verdict in found)
+    least = min((verdict.n for verdict in found if verdict.n > 1), default=None)
+    said = [tally(found), power.sentence(least) if least else ""]
+    above = [text(" ".join(filter(None, said)))] if any(said) else []
+    return "\n".join([*above, *(_claim(dossier, verdict, len(found)) for verdict in found)])
 
 
 def _claim(dossier: Dossier, verdict: Verdict, count: int) -> str:
@@ -75,9 +80,9 @@ def _claim(dossier: Dossier, verdict: Verdict, count: int) -> str:
         f'<span class="faint">({escape(verdict.test)})</span></p>',
     ]
     if verdict.why:
-        lines.append(text(verdict.why))
-    if verdict.adjusted != verdict.verdict:
-        lines.append(text(f"After Holm's correction for the {count} claims of the sweep: {verdict.adjusted}."))
+        lines.append(text(f"{verdict.why[0].upper()}{verdict.why[1:]}."))
+    if said := correction(verdict, count):
+        lines.append(text(f"{said[0].upper()}{said[1:]}."))
     return "\n".join([*lines, _cases(dossier, verdict), "</div>"])
 
 
@@ -102,7 +107,9 @@ def _cases(dossier: Dossier, verdict: Verdict) -> str:
 
 
 def verdict_text(verdict: Verdict) -> str:
-    return f'<span class="verdict {verdict.verdict}">{SIGNS[verdict.verdict]} {verdict.verdict}</span>'
+    """The verdict with its sign; "alone" where Holm's correction for all claims of the sweep leaves it undecided."""
+    alone = ' <span class="faint">alone</span>' if verdict.adjusted != verdict.verdict else ""
+    return f'<span class="verdict {verdict.verdict}">{SIGNS[verdict.verdict]} {verdict.verdict}{alone}</span>'
 
 
 def printed_tables(dossier: Dossier) -> str:

@@ -148,7 +148,7 @@ def failures(dossier: Dossier) -> str:
         kinds.setdefault((dossier.label_of(key), failure.error), []).append(key)
     for (label, error), keys in kinds.items():
         parts.append(f"<p><code>{escape(label)}</code>, {counted(len(keys), 'node')}: {escape(error)}</p>")
-        shown = f"<p>Node <code>{keys[0]}</code>:</p><pre>{escape(dossier.failures[keys[0]].traceback)}</pre>"
+        shown = f"<p>Node <code>{escape(keys[0])}</code>:</p><pre>{escape(dossier.failures[keys[0]].traceback)}</pre>"
         parts.append(details("Traceback", shown))
     diverged = [key for key, outcome in dossier.outcomes.items() if outcome.status == "diverged"]
     if diverged:

@@ -38,6 +38,8 @@ def overview(entries: Sequence[tuple[Dossier, str]]) -> str:
     counts = Counter(verdict.verdict for *_, found in judged for verdict in found)
     total = sum(counts.values())
     said = ", ".join(f"{counts[name]} {name}" for name in ("supported", "refuted", "undecided"))
+    if alone := sum(verdict.adjusted != verdict.verdict for *_, found in judged for verdict in found):
+        said += f"; {alone} of them alone, and not after Holm's correction for all claims of their sweep"
     sections = (
         ("claims", "Claims", _claims(judged)),
         ("sweeps", "Sweeps", _sweeps(judged)),

@@ -121,4 +121,4 @@ def targets(dossier: Dossier, metric: str) -> list[str]:
 
 
 def _key(key: str | None) -> str:
-    return "–" if key is None else f'<code title="{key}">{key[:KEY]}</code>'
+    return "–" if key is None else f'<code title="{escape(key)}">{escape(key[:KEY])}</code>'

@@ -5,6 +5,7 @@ Its methods are those of a Tune callback; it knows nothing else of Ray.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -12,12 +13,13 @@ from typing import Any
 
 from orchestrator.frontier import Frontier
 from orchestrator.running.crew import Crew, last_words, machine_gone
-from orchestrator.running.events import StopAsked
+from orchestrator.running.events import NoRoom, StopAsked
 from orchestrator.running.limits import exceeded
 from orchestrator.running.stopping import GRACE, Interrupted, Stopping
 from orchestrator.storage.writing import NotWritable
 
 BREAKDOWNS = 5  # how often in a row Tune may fail by itself
+NO_ROOM = 60.0  # seconds in which no worker could be placed, after which that is said
 
 
 class _Over(BaseException):
@@ -43,14 +45,24 @@ def _guarded(method: Callable[..., Any]) -> Callable[..., Any]:
 class Conductor:
     """Carries what the workers report to the frontier, and tells them when they are to leave.
 
+    Args:
+        piece: What a worker takes of a machine, in words.
+
     Attributes:
         error: What ended the run before its time.
     """
 
     def __init__(
-        self, frontier: Frontier, payload: Mapping[str, Any], stopping: Stopping, kill: Callable[[Any], None]
+        self,
+        frontier: Frontier,
+        payload: Mapping[str, Any],
+        stopping: Stopping,
+        kill: Callable[[Any], None],
+        piece: str = "",
     ) -> None:
         self._frontier, self._payload, self._stopping, self._kill = frontier, payload, stopping, kill
+        self._piece, self._placed = piece, True
+        self._idle = math.inf  # since when no worker has had a place; inf once that was said
         self._crews: dict[str, Crew] = {}
         self._breakdowns = 0  # of Tune, since anybody was heard of
         self._reason: BaseException | None = None  # why nothing more begins
@@ -145,8 +157,19 @@ class Conductor:
         else:
             self._frontier.lost(crew.group, last_words(error))
 
+    def _look_for_room(self) -> None:
+        """Say so where nothing is under way for want of a place: one may come, or what is asked for is nowhere."""
+        placed = not self._crews or any(crew.worker for crew in self._crews.values())
+        if placed or self._placed:
+            self._placed, self._idle = placed, time.monotonic()
+        elif time.monotonic() - self._idle > NO_ROOM:
+            self._idle = math.inf
+            why = f"no machine has room for a worker ({self._piece}), or it is slow to start; this waits"
+            self._frontier.tell(NoRoom(why, time.time()))
+
     def _look(self) -> None:
         """See whether somebody must leave, and whether all have."""
+        self._look_for_room()
         if self._stopping.number is not None:
             self._stop(Interrupted(self._stopping.number))
         if self._reason and (not any(crew.worker for crew in self._crews.values()) or time.monotonic() > self._until):

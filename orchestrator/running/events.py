@@ -96,6 +96,14 @@ class StopAsked:
     time: float
 
 
+@dataclass(frozen=True)
+class NoRoom:
+    """Nothing is under way, and no machine has room for a worker: one may join, or what is asked for is nowhere."""
+
+    why: str
+    time: float
+
+
 Event = (
     NodeStarted
     | NodeLogged
@@ -106,5 +114,6 @@ Event = (
     | TrialsAdded
     | InputDamaged
     | StopAsked
+    | NoRoom
 )
 Observer = Callable[[Event], None]

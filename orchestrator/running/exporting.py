@@ -17,7 +17,7 @@ from orchestrator.planning.needs import needed
 from orchestrator.planning.node import InputRef, Node
 from orchestrator.running.provenance import provenance
 from orchestrator.storage import index
-from orchestrator.store import Outcome, Store
+from orchestrator.store import Damaged, Outcome, Store
 from orchestrator.sweepfile.inputs import Part
 from workloads.alone.package import (
     FORMAT,
@@ -54,9 +54,15 @@ def export(plans: Sequence[Plan], store: Store, folder: Path, data_dir: Path) ->
     if not nodes:
         return "nothing is missing: nothing is written"
     behind = _Behind(store)
-    for ref in (ref for node in nodes.values() for ref in node.inputs.values()):
-        if ref.key not in nodes:
-            behind.add_input(ref)
+    try:
+        for ref in (ref for node in nodes.values() for ref in node.inputs.values()):
+            if ref.key not in nodes:
+                behind.add_input(ref)
+    except Damaged as error:
+        raise SweepError(
+            f"{error}; what is to be exported needs its weights: import them (`python -m workloads run --weights all`),"
+            " or let `sweep run` compute it again"
+        ) from error
     code = provenance()
     package = Package(
         format=FORMAT,

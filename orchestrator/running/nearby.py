@@ -43,6 +43,8 @@ def _copied(data_dir: Path, place: Path) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)  # let go of by the system, whatever becomes of its holder
         if copy.is_dir():
             return copy
+        for cut_off in place.glob(f".{'[0-9a-f]' * 16}-{'[0-9a-f]' * 8}"):  # its machine or its worker was taken away
+            shutil.rmtree(cut_off, ignore_errors=True)
         temporary = place / f".{copy.name}-{uuid.uuid4().hex[:8]}"
         try:
             shutil.copytree(data_dir, temporary)

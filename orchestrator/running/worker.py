@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import socket
 import sys
 import threading
 import time
@@ -36,7 +37,7 @@ class Worker:
         os.dup2(1, 2)  # one log of all that a node prints, in its order
 
     def begin(self, job: Mapping[str, Any]) -> None:
-        """Take up a group. `job` says where its store and data lie, and what to say of the code."""
+        """Take up a group. `job` says where its store and data lie, whose driver it is, and what to say of the code."""
         for entry in job["path"]:
             if entry not in sys.path:
                 sys.path.append(entry)
@@ -68,7 +69,10 @@ class Worker:
         except Interrupted:
             self._said["left"] = True
         except NotWritable as error:
-            self._said["unwritable"] = str(error)
+            # A disk that is full, or credentials that are missing, on this machine: the driver's own may be well.
+            host, words = socket.gethostname(), str(error)
+            elsewhere = host != job.get("host", host) and host not in words
+            self._said["unwritable"] = f"on {host}: {words}" if elsewhere else words
         except BaseException:  # the driver must hear of it
             self._said["crash"] = traceback.format_exc()
         self._events.put(None)

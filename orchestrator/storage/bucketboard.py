@@ -24,7 +24,7 @@ class BucketBoard:
     bucket: Bucket
     written: dict[str, Note] = field(default_factory=dict)
     _heard: dict[str, tuple[float, Note | None]] = field(default_factory=dict)
-    _going: set[Future[object]] = field(default_factory=set)
+    _going: dict[str, Future[object]] = field(default_factory=dict)
 
     @property
     def away(self) -> float:
@@ -47,6 +47,9 @@ class BucketBoard:
         self.written[name] = Note(text, self.bucket.put(f"work/{name}", text.encode()))
 
     def claim(self, name: str, identity: str, over: Note | None = None) -> bool:
+        # A removal of ours that is still under way would take what is written now: equal content has an equal tag.
+        if (going := self._going.pop(name, None)) is not None:
+            wait([going])
         text = self.written[identity].text
         place, content = f"work/{name}", text.encode()
         tag = self.bucket.create(place, content) if over is None else self.bucket.replace(place, content, over.tag)
@@ -59,11 +62,12 @@ class BucketBoard:
         ours = self.written.get(name)
         if ours is not None and ours.text == note:
             del self.written[name]
-            self._going.difference_update([item for item in self._going if item.done()])
-            self._going.add(self.bucket.workers.submit(self.bucket.remove, f"work/{name}", ours.tag))
+            for done in [item for item, going in [*self._going.items()] if going.done()]:
+                del self._going[done]
+            self._going[name] = self.bucket.workers.submit(self.bucket.remove, f"work/{name}", ours.tag)
 
     def settle(self) -> None:
-        wait(self._going)
+        wait(self._going.values())
 
     def remove(self, name: str) -> None:
         self.bucket.remove(f"work/{name}")

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from orchestrator.storage.bucket import Bucket
+from orchestrator.storage.mirror import plain
 from orchestrator.storage.outcome import OUTCOME
 from orchestrator.storage.writing import write_atomically
 
@@ -130,6 +131,8 @@ class BucketInventory:
         changed: dict[str, float] = {}
         files: dict[str, list[str]] = {}
         for entry in self.bucket.entries():
+            if not plain(entry.name):  # nothing of ours; anyone may have written it
+                continue
             parts = entry.name.split("/")
             for end in range(1, len(parts) + 1):
                 name = "/".join(parts[:end])

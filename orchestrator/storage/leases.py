@@ -168,10 +168,19 @@ class Leases:
                 yield driver
 
     def _bury(self) -> None:
-        """Remove what killed drivers of this host left; their leases say themselves whose they were."""
+        """Remove what killed drivers of this host left; their leases say themselves whose they were.
+
+        And what came too late: a last beat, or a request to stop, of a driver that had signed off by then. The first
+        that a driver writes, and the last that it removes, is its identity.
+        """
         for driver in self._known():
             if driver.here() and not driver.alive_here():
                 self._remove(driver.name)
+        names = self._board.names(HEARTS)
+        signed_on = {name.partition(".")[0] for name in names if name.endswith(".json")}
+        for name in names:
+            if name.endswith((".beat", ".stop")) and name.partition(".")[0] not in signed_on:
+                self._board.remove(f"{HEARTS}/{name}")
 
     def _remove(self, driver: str) -> None:
         for name in (_heart(driver), _request(driver), _identity(driver)):

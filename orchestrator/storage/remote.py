@@ -106,7 +106,7 @@ class RemoteStore(Store):
 
     def join(self) -> RemoteStore:
         self.bucket.is_there()
-        for path in sorted((self.root / "unsent").glob("*")):
+        for path in sorted((self.root / "unsent").glob("[!.]*")):  # others are being written, or were cut off
             with suppress(FileNotFoundError, ValueError):  # another process of this host has sent it; damaged
                 self._send_again(path)
         return self

@@ -42,11 +42,17 @@ def check(spec: SweepSpec) -> None:
 
 
 def read_checked(path: FilePath, scale: str | None, overrides: Mapping[str, Any]) -> SweepSpec:
-    """`spec.read` and `check` in one: raises SpecError with everything that is wrong with the file."""
+    """`spec.read` and `check` in one: raises SpecError with everything that is wrong with the file.
+
+    Where nothing is, with what is wrong in the files of published values that it names.
+    """
+    from orchestrator.findings import published
+
     problems = Problems(load_extended(path))
     spec = build(problems, scale, overrides)
     _check(spec, problems, whole=problems.spare(*(name for name in FIELDS if name not in ELSEWHERE), SET))
     problems.stop()
+    published.check(spec)
     return spec
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.findings.notation import is_fraction
 from orchestrator.sweepfile.axes import SEED, identity
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ BOUNDS = ("at_least", "at_most", "within")
 def check_claim(claim: ClaimSpec, known: Known, place: Place, problems: Problems) -> None:
     """Note what is wrong with a claim, apart from its `where`."""
     _check_form(claim, place, problems)
+    _check_unit(claim, place, problems)
     if claim.compare:
         _check_compare(claim.compare, claim, known, (*place, "compare"), problems)
     if claim.order:
@@ -49,6 +51,18 @@ def _check_form(claim: ClaimSpec, place: Place, problems: Problems) -> None:
         problems.add((*place, "within"), f"must be more than 0, got {claim.within}")
     if claim.at_least is not None and claim.at_most is not None and claim.at_least >= claim.at_most:
         problems.add((*place, "at_most"), f"must be more than at_least, {claim.at_least:g}; got {claim.at_most:g}")
+
+
+def _check_unit(claim: ClaimSpec, place: Place, problems: Problems) -> None:
+    """An accuracy, and a difference of two, is at most 1: a bound of 15 was meant to be 15 points."""
+    if claim.contrast or not is_fraction(claim.metric):
+        return
+    for bound in BOUNDS:
+        value = getattr(claim, bound)
+        if value is not None and abs(value) > 1:
+            unit = "points" if claim.compare or claim.trend else "%"
+            message = f"{claim.metric} is a fraction of 1: {value:g} {unit} are {value / 100:g}"
+            problems.add((*place, bound), message)
 
 
 def _check_compare(compare: Compare, claim: ClaimSpec, known: Known, place: Place, problems: Problems) -> None:

@@ -211,5 +211,5 @@ def layers(raw: Any, scale: str | None, overrides: Mapping[str, Any], problems: 
     if scale is not None and scale in scales and isinstance(scales[scale], Mapping):
         found.append((("scales", scale), scales[scale]))
     elif scale is not None and scale not in scales and scale != "paper":
-        problems.add(("scales",), f"no scale {scale!r}; {allowed(scale, [*scales, 'paper'])}")
+        problems.add(("scales",), f"no scale {scale[:200]!r}; {allowed(scale, [*scales, 'paper'])}")
     return [*found, ((SET,), overrides)]

@@ -17,9 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
-from orchestrator.doctor import ports
+from orchestrator.doctor import nodes, ports, probe
 from orchestrator.doctor.checks import Finding, Patient, check, examine
-from orchestrator.doctor.machine import count_cards
+from orchestrator.doctor.probe import count_cards, describe
+from orchestrator.storage import connection
 from tests.deploy.rayhead import REPO, Head, ray_head
 from tests.faults.test_disks import mounted
 from tests.integration.servers import free_port, wait_for
@@ -179,6 +180,47 @@ def test_cards_are_counted_by_their_maker_and_kind(tmp_path: Path) -> None:
     assert count_cards(tmp_path) == 1
 
 
+def test_what_a_node_lacks_is_told_of_that_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, data, mark = tmp_path / "store", tmp_path / "data", "mark"
+    for folder in (store, data):
+        folder.mkdir()
+    (store / mark).touch()
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    own = describe(None, None)
+    whole = describe(str(store), mark, str(data))
+
+    def wrong(said: dict[str, Any]) -> list[str]:
+        found = nodes.compare(own, {"10.0.0.5": whole, "10.0.0.6": said}, str(store), str(data))
+        return [item.what for item in found if not item.well]
+
+    assert wrong(whole) == []
+    monkeypatch.setattr(probe, "count_cards", lambda devices: 8)
+    monkeypatch.setattr(probe, "has_driver", lambda: False)
+    monkeypatch.setattr(nodes, "LEAST", 2**60)
+    lacking = wrong(describe(str(store), "another folder's", str(data / "nowhere")))
+    assert lacking[1] == "node 10.0.0.6: 8 NVIDIA GPUs without a driver", lacking
+    assert f"GB free in {tmp_path}, where Ray writes" in lacking[2]
+    assert lacking[3:] == [
+        f"store {store}: is another folder, or none on node 10.0.0.6",
+        f"data {data}: no such folder on node 10.0.0.6",
+    ]
+
+
+def test_a_bucket_is_asked_from_each_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has not the credentials, or does not reach it, ends a run: as a worker there would say it."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "not-to-be-seen")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(connection, "FIRST_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "_connections", [])
+    said = describe("s3://bucket/x", None)
+    found = [*nodes.compare(describe(None, None), {"10.0.0.6": said}, "s3://bucket/x")]
+    [wrong] = [item for item in found if not item.well]
+    assert wrong.what.startswith("store s3://bucket/x: cannot be used from node 10.0.0.6: at http://127.0.0.1:9: does")
+    assert "not-to-be-seen" not in str(found)
+    assert not [item for item in found if "all nodes see it" in item.what]
+
+
 def test_a_check_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.doctor import checks
 
@@ -222,10 +264,12 @@ def test_a_node_that_differs(old_head: Head, tmp_path: Path) -> None:
     store = tmp_path / "store"
     store.mkdir()
     theirs = {name: old_head.environment()[name] for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH")}
-    code, found = doctor("--address", old_head.gcs, "--store", store, home=tmp_path, **theirs)
+    asked = ("--address", old_head.gcs, "--store", store, "--data", tmp_path / "no")
+    code, found = doctor(*asked, home=tmp_path, **theirs)
     assert code == 1
     said = wrong(found, "cluster")
-    assert len(said) == 2, found
+    assert len(said) == 3, found
+    assert any(text.startswith(f"data {tmp_path / 'no'}: no such folder on node ") for text in said)
     assert any(text.startswith("torch: ") and "1.13.0 on " in text for text in said)
     assert any(text.startswith("code: ") and "bring the same checkout" in text for text in said)
     well = [item["what"] for item in found if item["check"] == "cluster" and item["well"]]

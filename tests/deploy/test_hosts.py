@@ -52,14 +52,14 @@ tables:
 LONG = """
 name: long
 stages:
-  talk: {workload: tests.toys.chatty, steps: 15, work: WORK}
+  talk: {workload: tests.toys.chatty, steps: 15}
 axes:
   talk.x: [0.1, 2, 3]
-  seed: 14
+  seed: 24
 tables:
   last: {rows: [talk.x], values: [last]}
 """
-TRIALS = 42
+TRIALS = 72  # so many that the sweep outlasts what happens to it: 15 s each, while the file `slow` is there
 SSHD = """
 ListenAddress {address}
 HostKey {folder}/host_key
@@ -90,6 +90,11 @@ class Site:
     def hosts(self) -> list[Machine]:
         return [machine for name, machine in self.wire.machines.items() if name != "laptop"]
 
+    @property
+    def slow(self) -> Path:
+        """While this file is there, each step of a trial takes a second on the hosts."""
+        return self.wire.folder / "slow"
+
     def environment(self) -> dict[str, str]:
         folder = self.wire.folder
         return {"SWEEP_HOSTS": str(folder / "hosts.conf"), "SWEEP_SSH": f"ssh -F {folder}/ssh_config"}
@@ -101,6 +106,7 @@ class Site:
         folder, machine = self.wire.folder, self.wire.join(name, number)
         (machine.home / "sshd_config").write_text(SSHD.format(folder=folder, address=machine.address))
         machine.start("/usr/sbin/sshd", "-D", "-e", "-f", machine.home / "sshd_config")
+        wait_for(lambda: f"{machine.address}:22" in machine.check("ss", "-Htln"), "its sshd")
         return machine
 
     def processes(self, machine: Machine) -> str:
@@ -112,7 +118,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    with lan({"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1", "CHATTY_PAUSE": "1"}) as wire:
+    with lan({"PYTHONPATH": str(REPO), "OMP_NUM_THREADS": "1"}) as wire:
         folder = wire.folder
         laptop = wire.join("laptop", 2)
         for name in ("key", "host_key"):
@@ -122,7 +128,8 @@ def site() -> Iterator[Site]:
         (folder / "chatter.yaml").write_text(SWEEP)
         (folder / "s3").mkdir()
         made = Site(wire, laptop, ObjectStore(folder / "s3", host="10.77.0.5"))
-        (folder / "lab.env").write_text("".join(f"{name}={text}\n" for name, text in made.bucket.environment.items()))
+        variables = {**made.bucket.environment, "CHATTY_SLOW": made.slow, "CHATTY_PAUSE": 1}
+        (folder / "lab.env").write_text("".join(f"{name}={text}\n" for name, text in variables.items()))
         (folder / "lab.env").chmod(0o600)
         for number, name in enumerate(("head", "one", "two"), start=5):
             made.join(name, number)
@@ -246,7 +253,8 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
     head, one, folder = site.wire.machines["head"], site.wire.machines["one"], site.wire.folder
     three = site.join("three", 8)
     spec, store = folder / "long.yaml", f"s3://{BUCKET}/long"
-    spec.write_text(LONG.replace("WORK", "1"))
+    spec.write_text(LONG)
+    site.slow.touch()
     bring_up(site, "one", "three")
     submit = ["job", "submit", spec, "--store", store]
     try:
@@ -270,11 +278,14 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         kill_driver(head)
         wait_for(lambda: "has failed" in job(site, "job", "status", "long"), "the end of its job")
         assert re.search(r"long: submitted as long-[0-9a-f]{16}-2, ", job(site, *submit))
+        site.slow.unlink()
+        wait_for(lambda: one.address in nodes(site), "the coming back of the one whose cable was out")
         said = job(site, "job", "status", "long", "--follow")
         assert "long: is done as" in said, said + job(site, "job", "logs", "long")
         reused = re.search(r"(\d+) (?:nodes )?reused", log := job(site, "job", "logs", "long"))
         assert reused, log
         assert 0 < before <= int(reused[1]) < TRIALS
+        assert done(site) == TRIALS, "each was committed once"
         assert SECRET not in log
         printed = site.call("sweep", "table", "long", "--store", store, "--format", "csv").stdout
         check_that_mlflow_has_each_trial_once(site, head)
@@ -282,8 +293,7 @@ def test_a_submitted_sweep_outlives_what_happens_to_a_cluster(site: Site, tmp_pa
         site.wire.cable(site.laptop, "up")
         down = site.call("down")
     assert down.returncode == 0, down.stdout + down.stderr
-    (tmp_path / "long.yaml").write_text(LONG.replace("WORK", "0"))
-    finish(tmp_path / "long.yaml", tmp_path / "alone")
+    finish(spec, tmp_path / "alone")
     [mirror] = head.home.glob(".cache/sweep-orchestrator/stores/*")
     assert records(mirror, "long") == records(tmp_path / "alone", "long")
     assert printed == sweep("table", "long", "--store", tmp_path / "alone", "--format", "csv").stdout
@@ -324,7 +334,7 @@ def kill_driver(head: Machine) -> None:
 
 
 def done(site: Site) -> int:
-    """How many nodes are committed."""
+    """How many nodes were committed: a second commit of one is refused by the store, and is no such line in its log."""
     return site.bucket.put("outcome.json", "long/nodes/")
 
 

@@ -7,6 +7,7 @@ that are known here are listed below.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.test_templates import DEPLOY, documents
+from tests.deploy.test_templates import DEPLOY, REPO, documents
 
 FOLDER = DEPLOY / "kubernetes"
 CLUSTER = {
@@ -88,6 +89,17 @@ def test_kuberays_objects_have_the_fields_that_it_knows() -> None:
         assert set(group) <= WORKERS
         assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())
+
+
+def test_versions_are_those_that_everything_else_has() -> None:
+    """KubeRay refuses or misreads a cluster whose image has another Ray than the object says."""
+    lines = [line.split(";")[0].strip() for line in (REPO / "constraints.txt").read_text().splitlines()]
+    pins = dict(line.split("==") for line in lines if "==" in line)
+    assert cluster()["rayVersion"] == pins["ray"]
+    dockerfile = (FOLDER / "Dockerfile").read_text()
+    for name, version in re.findall(r"([\w.-]+)==([\w.]+)", dockerfile):
+        assert pins[name] == version, f"{name} is in the constraints too: pip would refuse the two"
+    assert "-c constraints.txt" in dockerfile
 
 
 def test_the_job_has_the_cluster_that_stands() -> None:

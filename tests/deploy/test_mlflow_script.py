@@ -126,3 +126,18 @@ def test_status_asks_the_server_and_no_proxy(tmp_path: Path) -> None:
         server.shutdown()
     assert asked.returncode == 0, asked.stdout + asked.stderr
     assert "MLflow answers at" in asked.stdout
+
+
+def test_a_backup_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """One such each night would fill the disk: only whole ones are counted and removed."""
+    programs = {
+        "pg_dump": 'for word; do case $word in --file=*) echo dump > "${word#--file=}" ;; esac; done',
+        "tar": 'echo half > "$2"; exit 2',  # as on a disk that is full
+    }
+    for name, commands in programs.items():
+        Path(ending(tmp_path, commands)).rename(tmp_path / name)
+    (tmp_path / "home").mkdir()
+    failed = call(tmp_path / "home", "backup", PATH=f"{tmp_path}:{os.environ['PATH']}")
+    assert failed.returncode == 2
+    assert "tar could not write" in failed.stderr
+    assert [path.name for path in (tmp_path / "home").rglob("*")] == ["backups"]

@@ -58,11 +58,28 @@ def test_what_a_user_says_of_a_job_comes_after_what_the_script_says(tmp_path: Pa
         "SWEEP_PYTHON": str(program(tmp_path / "python", SAYS)),
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
     }
+    token = tmp_path / "config" / "sweep" / "lab.token"
     command = [DEPLOY / "hosts" / "hosts.sh", "job", "submit", "FILE", "--tracking-uri", "http://mine:5000"]
+    refused = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert f"{token} is not there: copy it from the machine where" in refused.stderr
+    assert not token.exists(), "only `up` makes one"
+    program(token, "0" * 64).chmod(0o600)
     said = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert said.returncode == 0, said.stderr
     script, user = ["--tracking-uri", "http://127.0.0.1:5000"], ["FILE", "--tracking-uri", "http://mine:5000"]
     assert said.stdout.split()[:-1] == ["submit", *script, *user, "--address"]
+
+
+@pytest.mark.parametrize("there", ["ray", "sweep"])
+def test_a_job_without_both_of_its_programs_is_refused(tmp_path: Path, there: str) -> None:
+    """Such as where a module of the cluster has a Ray, and the checkout was not installed."""
+    program(tmp_path / "bin" / there, "#!/bin/sh\n")
+    environment = {"SLURM_SUBMIT_DIR": str(tmp_path), "PATH": f"{tmp_path}/bin:/usr/bin:/bin", "HOME": str(tmp_path)}
+    script = DEPLOY / "slurm" / "sweep.sbatch"
+    refused = subprocess.run([script, "FILE"], env=environment, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith(f"sweep and ray are not in {tmp_path}/.venv/bin: call sbatch in the checkout")
 
 
 @dataclass

@@ -17,7 +17,9 @@ import pytest
 
 from orchestrator.cli import main
 from orchestrator.cluster.jobs import Job, JobServer
+from orchestrator.cluster.there import store_there
 from orchestrator.commands import submit
+from orchestrator.errors import SweepError
 from tests.deploy.rayhead import REPO, Head, ray_head
 from tests.faults.processes import records, wait_for
 from tests.integration.servers import free_port
@@ -136,7 +138,7 @@ def test_it_stops_in_good_order_and_goes_on(head: Head, project: Path, monkeypat
 
 
 NASTY = ["a'b\"c", "$(touch owned)", "`touch owned`", "../../owned", "; touch owned #", "-rf", "{owned,owned}"]
-REFUSED = ["a\nb; touch owned", "x" * 1000]
+REFUSED = ["a\nb; touch owned", "x" * 1000, "x" * 10_000]
 
 
 @pytest.mark.slow
@@ -200,13 +202,26 @@ def test_a_job_that_runs_counts_before_a_later_one_that_is_over() -> None:
     assert {name: job.id for name, job in found.items()} == {"alpha": "alpha-1", "beta": "alpha-2"}
 
 
-@pytest.mark.parametrize("name", [*NASTY, *REFUSED])
+def test_a_job_that_went_with_its_head_is_not_waited_for() -> None:
+    over = Job("doctor-1", "SUCCEEDED", "", {}, None, None)
+    with pytest.raises(SweepError, match="job doctor-2 is not there any more"):
+        Jobs(over).wait("doctor-2", 1.0)
+
+
+def test_one_bucket_has_one_name() -> None:
+    """What runs already is known by its store: `s3://BUCKET/PREFIX/` is no other."""
+    assert {store_there(text) for text in ("s3://bucket/x", "s3://bucket/x/")} == {"s3://bucket/x"}
+    assert store_there("/nfs/runs/") == store_there("file:///nfs/runs") == "/nfs/runs"
+
+
+@pytest.mark.parametrize("name", [*NASTY, *REFUSED], ids=lambda name: name[:20] + str(len(name)))
 def test_what_cannot_be_a_name_is_refused(tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     content = {"name": "nasty", "stages": {"talk": {"workload": "tests.toys.chatty"}}, "axes": {"seed": 1}}
     cases = {"cannot be a name": ({**content, "name": name}, []), "scale": (content, [f"--scale={name}"])}
     cases["talk.x"] = (content, ["--set", f"talk.x={name}"])
     if name in REFUSED:
-        cases["name of a level"] = ({**content, "axes": {"how": {name: {"talk.x": 1}}}}, [])
+        said = "name of a level" if len(name) <= 1024 else "no YAML"  # whose keys are not longer
+        cases[said] = ({**content, "axes": {"how": {name: {"talk.x": 1}}}}, [])
     for said, (spec, options) in cases.items():
         (tmp_path / "nasty.yaml").write_text(json.dumps(spec))
         arguments = ["submit", str(tmp_path / "nasty.yaml"), "--address", "http://127.0.0.1:1", *options]

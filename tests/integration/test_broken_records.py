@@ -136,6 +136,17 @@ def test_records_without_provenance_are_read(store: Path, command: str, capsys: 
         assert (code, said.err) == (0, ""), "the report says what is not there in its figures' places"
 
 
+def test_records_that_hold_markup_are_shown_as_text(store: Path) -> None:
+    """Of somebody else's store nothing is believed: no commit, no key of a node."""
+    markup = '"><img src=x onerror=alert(1)>'
+    for name in ("meta.commit", "meta.node.fit", "meta.trial"):
+        rewrite(trials(store), replaced(name, lambda table: pyarrow.array([markup] * table.num_rows)))
+    assert ask(store, "report") == 0
+    page = (store.parent / "out").read_text()
+    assert "&lt;img src=x" in page
+    assert "<img" not in page
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_values_that_are_no_numbers(store: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
     odd = [math.nan, math.inf, -math.inf]
@@ -184,4 +195,14 @@ def test_levels_with_commas_and_greek_letters(tmp_path: Path, format: str, capsy
     assert main(["table", "odd", "--store", str(tmp_path / "runs"), "--format", format]) == 0
     text = capsys.readouterr().out
     assert {"csv": '"a, b",', "latex": "\na, b & "}.get(format, "a, b") in text
-    assert {"latex": r"$\mu$$^2$ = \$1\$ \& \_x", "html": "μ² = $1$ &amp; _x"}.get(format, "μ² = $1$ & _x") in text
+    assert {"latex": r"$\mu$$^2$ = \$1\$ \& \_x", "html": "μ² = $1$ &amp; _x", "markdown": r"μ² = $1$ & \_x"}.get(
+        format, "μ² = $1$ & _x"
+    ) in text
+
+
+def test_a_sweep_without_tables_or_claims_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, "name: bare\nstages: {walk: {workload: tests.toys.walk}}\naxes: {seed: 1}\n")
+    assert main(["table", "bare", "--store", str(tmp_path / "runs")]) == 2
+    assert "bare has no tables: its file has no `tables:`" in capsys.readouterr().err
+    assert main(["claims", "bare", "--store", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().out == "bare has no claims: its file has no `claims:`\n"

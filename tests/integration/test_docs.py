@@ -91,7 +91,7 @@ def test_the_tables_of_the_page(tmp_path: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
 
     def without_digits(text: str) -> list[str]:
-        return re.sub(r"[-+]?\d+\.\d+|[─ ]+", " ", text).split()
+        return re.sub(r"[-+]?\d+\.\d+|[-+]\d+|[─ ]+", " ", text).split()
 
     table, claims = blocks("tables.md", "text")
     assert main(["table", "widths", "--table", "accuracy"]) == 0

@@ -240,6 +240,22 @@ def test_weights_need_not_come_back(
     assert trials(store) == trials(direct)
 
 
+def test_a_start_whose_weights_did_not_come_back_is_told_with_a_way_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A training came with its weights, what it started from did not, and later somebody asks how far it went."""
+    trained, *_ = TRAIN.partition("  measure:")
+    path, store = spec(tmp_path, trained + "axes:\n  seed: 1\n"), tmp_path / "store"
+    package, out = tmp_path / "package", tmp_path / "out"
+    assert export(path, package, store) == 0
+    assert workloads(["run", str(package), str(out), "--weights", "needed"]) == 0
+    assert bring_in(store, out) == 0
+    capsys.readouterr()
+    assert export(spec(tmp_path, TRAIN), tmp_path / "further", store, "--limit", "1") == 2
+    assert "missing; what is to be exported needs its weights: import them" in capsys.readouterr().err
+    assert not (tmp_path / "further").exists()
+
+
 def test_needed_weights_stay_where_nothing_starts_from_them(tmp_path: Path):
     package, out = tmp_path / "package", tmp_path / "out"
     assert export(spec(tmp_path, WALK), package, tmp_path / "store") == 0

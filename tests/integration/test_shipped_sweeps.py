@@ -8,15 +8,20 @@ import pytest
 
 from orchestrator.plan import plan
 from orchestrator.spec import read
+from orchestrator.sweepfile.extending import load_extended
 from tests.integration.test_sweep import REPO
 
 SHIPPED = sorted((REPO / "sweeps").rglob("*.yaml"))
 BAD_MINIMA = sorted((REPO / "sweeps" / "bad_minima").glob("*.yaml"))
-SCALES = ("paper", "smoke", "desk")
+SCALES = [(path, scale) for path in SHIPPED for scale in ("paper", *load_extended(path).value["scales"])]
+"""Each file with every scale that it or a file below it has: a sweep inherits what it may not be able to bear."""
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.relative_to(REPO / "sweeps").as_posix())
+@pytest.mark.parametrize(
+    ("path", "scale"),
+    SCALES,
+    ids=[f"{path.relative_to(REPO / 'sweeps').as_posix()}-{scale}" for path, scale in SCALES],
+)
 def test_a_shipped_sweep_is_right_at_every_scale(path: Path, scale: str, tmp_path: Path):
     made = plan(read(path, scale), tmp_path)
     assert made.trials

@@ -104,6 +104,7 @@ class PackagedContext:
         memos: Shared by the nodes of its group.
         began: When the workload began with it, in seconds since 1970; 0 while it waits for a slot of an array.
         resumed_at: How many rows its history had when it was taken up again; None for a node that began afresh.
+        trouble: That its checkpoint began under another torch; None where there is nothing to say.
         longest: The longest time, in seconds, without a chance to stop.
     """
 
@@ -117,9 +118,11 @@ class PackagedContext:
     history: list[dict[str, float]] = field(default_factory=list)
     began: float = 0.0
     resumed_at: int | None = None
+    trouble: str | None = None
     longest: float = 0.0
     _since: float = 0.0
     _kept: float = 0.0
+    _begun: str = ""  # the torch that its checkpoint began under
 
     def enter(self) -> None:
         """Take note that the workload begins."""
@@ -153,7 +156,7 @@ class PackagedContext:
         wait = self.wait()
         stop = self.clock.reached(wait)
         if stop or time.monotonic() - self._kept >= SAVE_SECONDS:
-            checkpoints.keep(self.folder, state(), self.history)
+            checkpoints.keep(self.folder, state(), self.history, self._begun)
             self._kept = time.monotonic()
         if stop:
             raise Stopped
@@ -168,9 +171,10 @@ class PackagedContext:
     def restore(self) -> Checkpoint | None:
         self.enter()
         kept = checkpoints.kept(self.folder)
-        self.history[:] = kept[1] if kept else []  # not that of an attempt that an array gave up
+        self.history[:] = kept.history if kept else []  # not that of an attempt that an array gave up
         self.resumed_at = len(self.history) if kept else None
-        return kept[0] if kept else None
+        self._begun, self.trouble = (kept.torch, kept.foreign) if kept else ("", None)
+        return kept.checkpoint if kept else None
 
     def memo(self, key: Hashable, build: Callable[[], Any]) -> Any:
         if key not in self.memos:

@@ -225,15 +225,16 @@ class Runner:
 
     def _meta(self, context: PackagedContext) -> dict[str, str | int | float | bool | None]:
         code = self.work.package.code
-        resumed = {} if context.resumed_at is None else {"resumed_at": context.resumed_at}
+        said = {"resumed_at": context.resumed_at, "checkpoint": context.trouble}
         return {
             "host": socket.gethostname(),
             "device": self.request.device,
+            **_gpu(self.request.device),
             "python": platform.python_version(),
             "torch": _torch_version(),
             "started": context.began,
             "finished": time.time(),
-            **resumed,
+            **{name: value for name, value in said.items() if value is not None},
             "commit": code.commit,
             "dirty": code.dirty or not self.same_code,
         }
@@ -253,6 +254,16 @@ def _kind(node: PackageNode) -> Hashable:
 
 def _last_line(error: Exception) -> str:
     return traceback.format_exception_only(error)[-1].strip()
+
+
+@cache
+def _gpu(device: str) -> dict[str, str]:
+    """Which GPU it is, as `sweep run` records it: an imported result must say what computed it."""
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    return {"gpu": torch.cuda.get_device_name(device)}
 
 
 @cache

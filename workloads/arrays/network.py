@@ -48,6 +48,7 @@ class Network:
         buffers: Batch norm's running statistics by name, (S, C) each, and its counters (S,).
         steps: (S,) int64, training steps each network has made; moves the streams inside a step along.
         first: How many images of the step's batch are before those that go through now.
+        channels_last: How feature maps lie in memory, as `arrange` has it.
     """
 
     def __init__(self, build: Callable[[], nn.Module], size: int, device: str, dtype: torch.dtype) -> None:
@@ -61,7 +62,7 @@ class Network:
             for name, item in model.named_buffers()
         }
         self.steps = torch.zeros(size, dtype=torch.int64, device=device)
-        self.first = 0
+        self.first, self.channels_last = 0, True
         self._draw: Callable[[Tensor, Sequence[int], torch.dtype, int], Tensor] = counter.uniform
         self._twin = twin(model, size)
         self._bind_buffers()
@@ -118,6 +119,7 @@ class Network:
 
     def arrange(self, channels_last: bool) -> None:
         """Whether feature maps have their channels innermost in memory, as kernels are stored, or outermost."""
+        self.channels_last = channels_last
         for module in self._twin.modules():
             if isinstance(module, Conv2dArray):
                 module.channels_last = channels_last
@@ -179,8 +181,9 @@ class Network:
 
     @torch.no_grad()
     def take(self, slots: Sequence[int]) -> Network:
-        """A smaller array of some of the networks; copies."""
+        """A smaller array of some of the networks; copies. Their maps lie in memory as they did: not all ways work."""
         taken = Network(self.build, len(slots), self.device, self.dtype)
+        taken.arrange(self.channels_last)
         index = torch.tensor(slots, device=self.device)
         taken.weights.copy_(self.weights[index])
         for name, item in self.buffers.items():

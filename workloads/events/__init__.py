@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -48,11 +48,11 @@ class Perturb(TrainingEvent):
         return epoch % self.every == 0 and self.first <= epoch <= (self.last or math.inf)
 
     def apply(self, trainee: Trainee) -> Mapping[str, float]:
-        """Each parameter's noise is from its own stream ("perturb:NAME", epoch)."""
+        """Each parameter's noise is from its own stream ("perturb:NAME", epoch), a second event's from another."""
         import torch
 
         for name, tensor in trainee.parameters.items():
-            stream = trainee.context.generator(f"perturb:{name}", trainee.epoch)
+            stream = trainee.generator(f"perturb:{name}")
             noise = torch.randn(tensor.shape, generator=stream, dtype=tensor.dtype).to(tensor.device)
             std = self.std or (self.relative or 0.0) * tensor.std(correction=0).item()
             tensor.add_(noise * std)
@@ -140,3 +140,11 @@ class Record(TrainingEvent):
 
 
 Event = Annotated[Perturb | Project | RankMin | RankMax | SwitchData | Record, Field(discriminator="name")]
+
+
+def perturb_together(events: Sequence[TrainingEvent], epochs: int) -> bool:
+    """Whether two perturbations fall on one of the epochs 1 to `epochs`."""
+    perturbations = [event for event in events if isinstance(event, Perturb)]
+    if len(perturbations) < 2:
+        return False
+    return any(sum(event.due(epoch) for event in perturbations) > 1 for epoch in range(1, epochs + 1))

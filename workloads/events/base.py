@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, model_validator
 from workloads.contract import Config, Context
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
     from workloads.datasets.images import Data, ImageData
@@ -35,6 +36,10 @@ class Trainee(Protocol):
     @property
     def parameters(self) -> Mapping[str, Tensor]:
         """By name, in their usual shapes; writing into them changes the network."""
+        ...
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The stream (seed, purpose, epoch); asked for again after the same epoch, one that is independent of it."""
         ...
 
     def snapshot(self) -> Snapshot:

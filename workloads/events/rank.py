@@ -38,6 +38,8 @@ class RankEvent(TimedEvent):
         parameters = trainee.parameters
         for found in self._convolutions(trainee):
             kernel = parameters[f"{found.name}.weight"]
+            if not kernel.isfinite().all():  # it has diverged, which is an outcome: the next epoch's loss says so
+                continue
             kernel.copy_(self.changed(kernel, found.size, found.stride))
         return {}
 

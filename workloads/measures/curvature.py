@@ -65,7 +65,7 @@ def smallest_hessian_eigenvalue(
     vector. `power` is the published one: for the eigenvalue of largest size, then on the Hessian shifted by it; each
     with so many products. A `sign` of 1 wants the residual that was asked for, as further down there may be another.
 
-    Of a network whose gradient is not finite all is nan, and the sign 0.
+    Of a network whose gradient or Hessian is not finite all is nan, and the sign 0.
 
     Raises:
         ValueError: an option is out of its range.

@@ -26,7 +26,7 @@ def log_path_norm(snapshot: Snapshot, *, p: int = 1) -> float:
     r"""$\log \big(\sum_{\text{paths}} \prod_{w \in \text{path}} |w|^p\big)^{1/p}$ over all inputs and outputs.
 
     An image of ones goes through the network with every weight $w$ replaced by $|w|^p$. The value grows with the size
-    of the image, so only networks for images of one size compare.
+    of the image, so only networks for images of one size compare. It is nan where a weight is.
 
     Raises:
         ValueError: p is not positive, or the network has a layer that is not positively homogeneous.
@@ -40,6 +40,8 @@ def log_path_norm(snapshot: Snapshot, *, p: int = 1) -> float:
     network = path_network(snapshot.model, p)
     for scale in SCALES:
         total = network(torch.full((1, *snapshot.data.shape), scale, dtype=torch.float64)).sum().item()
+        if math.isnan(total):
+            return math.nan
         if math.isfinite(total):
             return (math.log(total) - math.log(scale)) / p if total > 0 else -math.inf
     return math.inf

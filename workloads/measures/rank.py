@@ -23,6 +23,8 @@ CONVENTION = (
 def effective_rank(snapshot: Snapshot, *, layer: int = 0, grid: str = "input") -> float:
     r"""$r = \sum_i \sigma_i / (\sum_i \sigma_i^2)^{1/2}$ of one convolution, counted from 0; 0 of one that is zero.
 
+    It is nan of one whose weights are not finite.
+
     It is within 1 and the root of the number of singular values, so grids of different size do not compare.
 
     Raises:
@@ -57,7 +59,9 @@ def _ranks(snapshot: Snapshot, grid: str) -> list[float]:
     for _, layer, size, stride in convolutions(snapshot, grid):
         if math.prod(layer.kernel_size) > 1:
             weight = layer.weight.detach().unflatten(0, (layer.groups, -1))  # with groups, a map for each
-            found.append(effective_rank(singular_values(weight, size, stride).flatten()).item())
+            finite = bool(weight.isfinite().all())
+            values = singular_values(weight, size, stride).flatten() if finite else weight.new_tensor([math.nan])
+            found.append(effective_rank(values).item())
     if not found:
         raise ValueError("effective_rank: the network has no convolution with a kernel larger than 1x1")
     return found

@@ -27,9 +27,12 @@ CLOSE = 1e-10  # of the squared norm, relative, from one step to the next
     " convolutions with their stride and zero padding on the sizes they see; float64",
 )
 def log_spectral_product(snapshot: Snapshot) -> float:
-    r"""$\sum_l \log \lVert A_l \rVert_2$ over the linear maps $A_l$ of convolutions and linear layers; natural log."""
+    r"""$\sum_l \log \lVert A_l \rVert_2$ over the linear maps $A_l$ of convolutions and linear layers; natural log.
+
+    It is -inf where a layer is zero, and nan where weights are not finite.
+    """
     found = [spectral_norm(layer, shape) for layer, shape in sized_layers(snapshot)]
-    return sum(math.log(value) if value > 0 else -math.inf for value in found)
+    return sum(-math.inf if value == 0 else math.log(value) for value in found)
 
 
 def sized_layers(snapshot: Snapshot) -> Sized:
@@ -57,13 +60,16 @@ def sized_layers(snapshot: Snapshot) -> Sized:
 def spectral_norm(layer: nn.Conv2d | nn.Linear, shape: tuple[int, ...]) -> float:
     """The largest singular value of the layer without its bias on inputs of `shape`; convolutions by Lanczos' method.
 
-    That begins with a vector drawn once and ends when the value stands still; it never exceeds the norm.
+    That begins with a vector drawn once and ends when the value stands still; it never exceeds the norm. It is nan
+    where weights are not finite.
     """
     import torch
     import torch.nn.functional as F
     from torch import nn
 
     weight = layer.weight.detach().cpu().double()
+    if not weight.isfinite().all():
+        return math.nan
     if isinstance(layer, nn.Linear):
         return float(torch.linalg.matrix_norm(weight, 2))
 

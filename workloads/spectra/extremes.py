@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -62,7 +63,8 @@ def lanczos(symmetric: Map, start: Tensor, residual: float, products: int, room:
     """Lanczos' method, each vector made orthogonal to all before it twice, restarted where `room` vectors are full.
 
     A restart keeps the outermost quarter of Ritz vectors at either end. It ends when both residuals are at most
-    `residual`, after so many products, or when the vectors span an invariant space. Two more products check.
+    `residual`, after so many products, or when the vectors span an invariant space. Two more products check. Where a
+    product is not finite all is nan.
 
     Args:
         symmetric: (P,) -> (P,), float64.
@@ -82,11 +84,10 @@ def lanczos(symmetric: Map, start: Tensor, residual: float, products: int, room:
     for done in range(1, products + 1):
         known = basis[: count + 1]
         rest = symmetric(basis[count])
-        along = known @ rest
-        rest = rest - along @ known
-        again = known @ rest  # once is not enough in finite precision
-        rest = rest - again @ known
-        projected[count, : count + 1] = projected[: count + 1, count] = along + again
+        if not rest.isfinite().all():  # beyond what the map can be computed in: no eigensolver takes that
+            return Ends(*(Eigenpair(math.nan, math.nan, rest * math.nan) for _ in range(2)), products=done)
+        rest, along = _orthogonal(rest, known)
+        projected[count, : count + 1] = projected[: count + 1, count] = along
         count += 1
         values, small = torch.linalg.eigh(projected[:count, :count])
         left = rest.norm()
@@ -98,6 +99,14 @@ def lanczos(symmetric: Map, start: Tensor, residual: float, products: int, room:
         basis[count] = rest / left
     found = small[:, [0, -1]].T @ basis[:count]
     return Ends(eigenpair(symmetric, found[0]), eigenpair(symmetric, found[1]), done + 2)
+
+
+def _orthogonal(vector: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """What of a vector is orthogonal to orthonormal rows, and its products with them."""
+    along = known @ vector
+    rest = vector - along @ known
+    again = known @ rest  # once is not enough in finite precision
+    return rest - again @ known, along + again
 
 
 def _restart(basis: Tensor, projected: Tensor, values: Tensor, small: Tensor) -> int:

@@ -18,6 +18,7 @@ from torch.func import functional_call, vjp, vmap
 from workloads.training.evaluation import eval_mode
 
 BLOCK = 1 << 26  # numbers of a layer's Jacobian, or of its products, that exist at once
+STRIPE = 64  # columns of a symmetric product that are computed at once, from their diagonal down
 
 
 @dataclass(frozen=True)
@@ -103,16 +104,16 @@ def _linear(layer: nn.Linear, u: Tensor, d: Tensor) -> Tensor:
 
 
 def _convolution(layer: nn.Conv2d, x: Tensor, d: Tensor) -> Tensor:
-    """By the Jacobian, some output channels at a time, or by the places' products, whichever is less to compute."""
+    """By the Jacobian, some output channels at a time, or by pairs of images, whichever is less to compute."""
     kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
     assert not isinstance(padding, str)
     u = F.unfold(x, kernel, layer.dilation, padding, stride)  # (N, I, P) with I = C kh kw
     d = d.flatten(3)  # (N, K, O, P)
     (count, inputs, places), (outputs, channels) = u.shape, d.shape[1:3]
     rows = count * outputs
-    by_places = (rows * places) ** 2 * (channels + 2) + (count * places) ** 2 * inputs
-    by_jacobian = rows * channels * inputs * (places + rows)
-    found = _by_places(u, d) if by_places < by_jacobian else _by_jacobian(u, d)
+    by_pairs = count**2 / 2 * places * (places * (inputs + outputs * channels) + outputs**2 * channels)
+    by_jacobian = rows * channels * inputs * (places + rows / 2)
+    found = _by_pairs(u, d) if by_pairs < by_jacobian else _by_jacobian(u, d)
     if layer.bias is not None:
         bias = d.sum(3).flatten(0, 1).double()
         found += bias @ bias.T
@@ -126,28 +127,29 @@ def _by_jacobian(u: Tensor, d: Tensor) -> Tensor:
     at_once = max(1, BLOCK // (count * outputs * u.shape[1]))
     for some in d.split(at_once, 2):
         jacobian = torch.bmm(some.flatten(1, 2), u.transpose(1, 2)).reshape(count * outputs, -1)
-        total += jacobian @ jacobian.T
-    return total
+        for begin in range(0, len(jacobian), STRIPE):
+            total[begin:, begin : begin + STRIPE] += jacobian[begin:] @ jacobian[begin : begin + STRIPE].T
+    return _mirrored(total)
 
 
-def _by_places(u: Tensor, d: Tensor) -> Tensor:
-    r"""$\sum_{p, q} (d_{ik}(p) \cdot d_{jl}(q)) (u_i(p) \cdot u_j(q))$: for many channels on few places."""
+def _by_pairs(u: Tensor, d: Tensor) -> Tensor:
+    r"""$\sum_{o, q} d_{jl}(o, q) \sum_p d_{ik}(o, p)\, u_i(p) \cdot u_j(q)$: for many channels on few places."""
     count, outputs, channels, places = d.shape
-    d = d.transpose(2, 3)  # (N, K, P, O)
-    right = d.reshape(-1, channels).T
-    places_of = u.transpose(1, 2).reshape(-1, u.shape[1])  # (N P, I)
-    rows = []
-    at_once = max(1, BLOCK // (outputs * places * count * outputs * places))
-    for i in range(0, count, at_once):
-        some = d[i : i + at_once]
-        n = len(some)
-        left = (some.reshape(-1, channels) @ right).view(n, outputs, places, count, outputs, places)
-        inner = (u[i : i + at_once].transpose(1, 2).reshape(n * places, -1) @ places_of.T).view(
-            n, places, count, places
-        )
-        part = (left * inner[:, None, :, :, None, :]).sum(-1).double().sum(2)  # (n, K, N, K)
-        rows.append(part.reshape(n * outputs, count * outputs))
-    return torch.cat(rows)
+    total = d.new_zeros(count, outputs, count, outputs, dtype=torch.float64)
+    at_once = max(1, BLOCK // (places * max(places, outputs * channels)))
+    for i in range(count):
+        left = d[i].reshape(outputs * channels, places)
+        for j in range(i, count, at_once):
+            others, there = d[j : j + at_once], slice(j, j + at_once)
+            inner = u[i].T @ u[there]  # (n, P, P)
+            carried = (left @ inner).view(-1, outputs, channels * places)
+            total[there, :, i] = torch.bmm(others.flatten(2), carried.transpose(1, 2)).double()
+    return _mirrored(total.view(count * outputs, -1))
+
+
+def _mirrored(lower: Tensor) -> Tensor:
+    """A symmetric matrix of which the lower triangle was computed."""
+    return lower.tril() + lower.tril(-1).T
 
 
 def _any(use: Use, d: Tensor) -> Tensor:

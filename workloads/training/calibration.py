@@ -6,6 +6,7 @@ its caches, and grouped convolutions may cost more than single ones. Where that 
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import time
@@ -29,21 +30,40 @@ SECONDS = 0.1  # a measurement
 SLOW = 0.5  # seconds of a step beyond which its overhead is nothing, and larger arrays are not tried
 FALLING = 0.7  # of the best rate: below it, larger arrays are not tried
 FINALISTS, ROUNDS = 3, 3
+RISING = 1.3  # times the rate of half as many: from there on a few more cost next to nothing
+MORE = 1.1  # times the memory that was free where a size did not run: with more than that it is tried again
 
 
 def choose(first: Slot, most: int, room: int, drawn: bool, hardware: Hardware) -> int:
     """The size, up to `most`, whose networks make the most steps a second, all together; memory has room for `room`.
 
-    What was measured before for this kind of array stands in `hardware.measured`, steps a second by size.
+    What was measured before for this kind of array stands in `hardware.measured`, steps a second by size; for a size
+    that did not run, less the bytes that were free then.
     """
     label = kind_of_array(first, hardware.device)
-    rates = {int(size): rate for size, rate in hardware.measured.get(label, {}).items()}
+    free = memory.available(hardware.device) if hardware.memory is None else hardware.memory
+    rates = _known(hardware.measured.get(label, {}), free)
     sizes = [2**power for power in range(most.bit_length()) if 2**power <= min(most, LARGEST)]
     if not rates.keys() >= set(sizes) and _unfinished(rates, sizes):
         rates |= measure(lambda size: steps(first, size, drawn, hardware.device), sizes, room)
-        hardware.measured[label] = {str(size): rate for size, rate in sorted(rates.items())}
+        gc.collect()  # a step and its array may refer to each other, and the array to come needs their memory
+        hardware.measured[label] = {str(size): rate or -float(free) for size, rate in sorted(rates.items())}
     known = [size for size in sizes if size in rates]
-    return max(known, key=lambda size: rates[size])
+    best = max(known, key=lambda size: rates[size])
+    return most if most <= LARGEST and best == sizes[-1] and _rises(rates, best) else best
+
+
+def _rises(rates: Mapping[int, float], size: int) -> bool:
+    """Whether an array of a few networks more than `size`, fewer than twice as many, takes hardly longer.
+
+    Five seeds then go together, and not four of them and the fifth by itself afterwards.
+    """
+    return rates[size] >= RISING * rates.get(size // 2, rates[size]) and rates.get(2 * size, rates[size]) >= rates[size]
+
+
+def _known(kept: Mapping[str, float], free: int) -> dict[int, float]:
+    """The rates by size; 0 for a size that did not run, as long as no more memory is free than there was."""
+    return {int(size): max(rate, 0.0) for size, rate in kept.items() if rate > 0 or free <= -rate * MORE}
 
 
 def _unfinished(rates: Mapping[int, float], sizes: list[int]) -> bool:
@@ -84,6 +104,7 @@ class Bench:
         if size not in self.steps:
             while self.steps and size + sum(self.steps) > self.room:
                 del self.steps[max(self.steps)]
+            gc.collect()  # what is let go may be in a ring of references
             self.steps[size] = self.prepare(size)
         return size / _seconds(self.steps[size])
 
@@ -95,6 +116,8 @@ class Bench:
 def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int], room: int) -> dict[int, float]:
     """Network-steps a second by size: all sizes once, as far as memory goes, then the best few in turn; medians.
 
+    A size that fails, for want of memory or of a kernel, has the rate 0; where none is left, its error is raised.
+
     Args:
         room: How many networks, in arrays of any size, there may be at the same time.
     """
@@ -103,19 +126,26 @@ def measure(prepare: Callable[[int], Callable[[], None]], sizes: list[int], room
     for size in sizes:
         try:
             found[size] = [bench.rate(size)]
-        except Exception as error:
-            if found and memory.is_shortage(error):
-                bench.keep(finalists)
-                found[size] = [0.0]
-                break
-            raise
+        except Exception:
+            if not found:
+                raise
+            bench.keep(finalists)
+            found[size] = [0.0]
+            break
         finalists = sorted(found, key=lambda size: found[size][0])[-FINALISTS:]
         bench.keep(finalists)
         if size / found[size][0] > SLOW or found[size][0] < FALLING * found[finalists[-1]][0]:
             break
     for _ in range(ROUNDS if len(finalists) > 1 else 0):
-        for size in finalists:
-            found[size].append(bench.rate(size))
+        for size in [*finalists]:
+            try:
+                found[size].append(bench.rate(size))
+            except Exception:
+                finalists.remove(size)
+                if not finalists:
+                    raise
+                bench.keep(finalists)
+                found[size] = [0.0]
     return {size: statistics.median(rates) for size, rates in found.items()}
 
 

@@ -24,7 +24,8 @@ COMPILING_PAYS = 600.0  # seconds of training from which on a minute of compilat
 def fastest_on_gpu(stepper: Stepper, steps: int) -> Step:
     """The quickest of the ways to run `stepper` on its GPU, for about so many steps; its state is left as it was.
 
-    A way that fails, for want of memory or of a compiler, is not taken; what the plain step raises is raised.
+    A way that fails, for want of memory, of a kernel for its layout or of a compiler, is not taken; where all fail,
+    what the plain step raises is raised.
     """
     array = stepper.array
     best, seconds = _best_layout(stepper)
@@ -40,10 +41,12 @@ def _best_layout(stepper: Stepper) -> tuple[Step, float]:
     array, found = stepper.array, []
     for channels_last in (True, False) if array.network.has_layouts else (True,):
         array.network.arrange(channels_last)
-        found.append((_seconds(array, stepper), channels_last, False))
+        found.append((_if_it_works(array, stepper), channels_last, False))
         found.append((_if_it_works(array, Graphs(stepper)), channels_last, True))
     seconds, channels_last, graph = min(found)
     array.network.arrange(channels_last)
+    if math.isinf(seconds):
+        seconds = _seconds(array, stepper)
     return Graphs(stepper) if graph else stepper, seconds
 
 
@@ -55,14 +58,17 @@ def _if_it_works(array: Array, step: Step) -> float:
 
 
 def _seconds(array: Array, step: Step) -> float:
-    """Of one step on a full batch."""
+    """Of one step on a full batch, by a way that can make the step of an epoch's last, smaller one too."""
     batch = batch_size(array)
+    last = array.pool.count % batch
     rows = torch.arange(batch, device=array.device).repeat(array.size, 1)
     draws = None
     if array.augments:
         draws = torch.zeros(array.size, batch, 3, dtype=torch.int64, device=array.device)
     with preserved(array):
         step(rows, draws)
+        if last:
+            step(rows[:, :last], None if draws is None else draws[:, :last])
         torch.cuda.synchronize(array.device)
         started = time.perf_counter()
         for _ in range(TIMED):

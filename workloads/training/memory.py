@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from workloads.train import TrainConfig
 
 COPIES = 4  # of the weights: themselves, the gradient, the velocity, and a temporary one of the step
+PASSING = 4  # more, for a moment: a norm's squares in float64, or a step's noise and the bits that it is drawn from
+SPREAD = 2  # more, where parameter groups differ: each weight's rate and decay
 USABLE = 0.8  # of what is free: kernels need workspace, and allocators leave gaps
 LOOKING = 3  # outputs of the widest layer at once, where none is kept: what goes in, what comes out, one in between
 ROWS = 48  # bytes an image and network: its label, its place in the order, three draws, and the order before a move
@@ -35,12 +38,44 @@ def available(device: str) -> int:
 
 
 def _free_on_host() -> int:
+    """What the machine has, and what a container or a batch job may have of it: one that takes more is killed."""
+    return min([_free_on_machine(), *free_in_groups()])
+
+
+def _free_on_machine() -> int:
     """Linux counts files that it keeps in memory as available; elsewhere only pages that hold nothing are known."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_in_groups(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """Bytes left in this process's control groups (version 2 and 1), and those above, that have a memory limit."""
+    try:
+        entries = [line.split(":", 2) for line in own.read_text().splitlines()]
+    except OSError:  # not Linux
+        return
+    for _, controllers, path in entries:
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        base = root / "memory" if controllers else root
+        place = base / path.lstrip("/")
+        for folder in (place, *place.parents):  # in a container the path may be the host's: then the root counts
+            yield from _left_in_group(folder, version_1=bool(controllers))
+            if folder == base:
+                break
+
+
+def _left_in_group(folder: Path, version_1: bool) -> Iterator[int]:
+    """Files that are kept in memory count as used there, and give way."""
+    version_2_names = "memory.max", "memory.current", "inactive_file"
+    names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file") if version_1 else version_2_names
+    with suppress(OSError, ValueError):  # no limit is the word max, or more than any machine has
+        limit, used = (int((folder / name).read_text()) for name in names[:2])
+        told = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        yield max(0, limit - used + int(told.get(names[2], 0)))
 
 
 def needed(config: TrainConfig, data: Data, size: int, own_images: bool) -> int:
@@ -57,7 +92,7 @@ def _estimate(config: TrainConfig, data: Data, own_images: bool) -> Callable[[in
     assert config.model is not None
     model = config.model.build(data.shape, data.classes).to("meta")
     item = storage(config.precision).itemsize
-    weights = sum(parameter.numel() for parameter in model.parameters()) * item * COPIES
+    weights = sum(parameter.numel() for parameter in model.parameters()) * item * _copies(config)
     count = len(data.train_y)
     batch = count if config.batch_size == "full" else min(config.batch_size, count)
     image, outputs = data.train_x[0].numel(), _outputs(model, data)
@@ -69,6 +104,12 @@ def _estimate(config: TrainConfig, data: Data, own_images: bool) -> Callable[[in
         return int(images + size * (weights + max(step, look) + ROWS * count))
 
     return bytes_of
+
+
+def _copies(config: TrainConfig) -> int:
+    """How many numbers there are for each weight when a step holds the most."""
+    passing = config.regularizer is not None or config.optimizer.name == "langevin"
+    return COPIES + PASSING * passing + SPREAD * bool(config.optimizer.groups)
 
 
 def _outputs(model: nn.Module, data: Data) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -184,6 +185,7 @@ class Trainee:
     slot: Slot
     array: Array
     index: int
+    drawn: Counter[str] = field(default_factory=Counter)
 
     @property
     def epoch(self) -> int:
@@ -204,6 +206,12 @@ class Trainee:
     @property
     def parameters(self) -> Mapping[str, Tensor]:
         return self.array.network.parameters(self.index)
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """The stream (seed, purpose, epoch); asked for again after the same epoch, one that is independent of it."""
+        before = self.drawn[purpose]
+        self.drawn[purpose] += 1
+        return self.context.generator(f"{purpose}#{before}" if before else purpose, self.epoch)
 
     def snapshot(self) -> Snapshot:
         """The network now, as measures see it."""

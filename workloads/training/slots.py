@@ -10,7 +10,7 @@ import gc
 import math
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -29,8 +29,9 @@ from workloads.training.step import Step, Stepper, steps_per_epoch, train_epoch
 def run_jobs(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
     """Train them all, as many at once as `hardware` says or measurement finds best; yields each as it ends.
 
-    Where memory runs out, what was under way begins again from its checkpoints, half as many at once. An error that
-    cannot be laid at one network's door is tried again one by one, so that only the guilty one fails.
+    Where memory runs out, what was under way begins again from its checkpoints, half as many at once. After an error
+    that cannot be laid at one network's door those under way are tried one by one, so that only the guilty one fails;
+    the others go on together, unless none was guilty and it is the array that fails.
     """
     torch.set_num_threads(jobs[0].config.threads)
     if torch.device(hardware.device).index is not None:
@@ -38,17 +39,33 @@ def run_jobs(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
     waiting = deque(jobs)
     limit = len(jobs)
     while waiting:
-        line = Line(waiting, hardware, limit)
+        line, suspects = Line(waiting, hardware, limit), list[Job]()
         try:
             with multiplying(jobs[0].config.precision):
                 yield from line.run()
         except Exception as error:
             if line.size == 1:
                 yield from line.give_up(error)
-            limit = max(1, line.size // 2) if memory.is_shortage(error) else 1
-            waiting.extendleft(slot.job for slot in reversed(line.under_way))
+            under_way = [slot.job for slot in line.under_way]
+            if memory.is_shortage(error):
+                limit = max(1, line.size // 2)
+                waiting.extendleft(reversed(under_way))
+            else:
+                suspects = under_way
         del line
         gc.collect()  # a step and its array refer to each other, and the next array needs their memory
+        if suspects and not (yield from _one_by_one(suspects, hardware)):
+            limit = 1
+
+
+def _one_by_one(jobs: Sequence[Job], hardware: Hardware) -> Generator[Ended, None, bool]:
+    """Train each by itself; returns whether one of them failed."""
+    failed = False
+    for job in jobs:
+        for ended in run_jobs([job], hardware):
+            failed = failed or isinstance(ended.result, Exception)
+            yield ended
+    return failed
 
 
 class Line:

@@ -51,6 +51,7 @@ def folder(tmp_path: Path) -> Path:
         "mine/saying.py": WORKLOAD,
         "mine/constants.py": "X = 1\n",
         "mine/deeper/unused.py": "",
+        "mine/templates/of_python_2.py": "print 'hello'\n",
         "mine/.hidden.py": "SECRET = 1\n",
         "mine/notes.txt": "not code",
         "beside/more/__init__.py": "import below\n",
@@ -88,7 +89,7 @@ def test_it_holds_what_the_sweep_needs_and_nothing_else(folder: Path) -> None:
     assert own == {
         *("request.json", "provenance.json", "specs/1/spec.yaml", "specs/1/xs.csv"),
         *("specs/1/original-1-sweep.yaml", "specs/1/original-2-base.yaml"),
-        *("mine/saying.py", "mine/constants.py", "mine/deeper/unused.py"),
+        *("mine/saying.py", "mine/constants.py", "mine/deeper/unused.py", "mine/templates/of_python_2.py"),
         *("beside/more/__init__.py", "below.py", "alone.py"),
     }
     ours = {

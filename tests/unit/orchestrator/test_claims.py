@@ -14,7 +14,8 @@ import scipy.stats
 import statsmodels.stats.power
 
 from orchestrator.claims import Verdict, judge, judge_all
-from orchestrator.findings.verdicts import render_verdicts
+from orchestrator.findings.verdicts import render_verdicts, tally
+from orchestrator.report.answers import verdict_text
 from orchestrator.sweepfile.comparisons import ClaimSpec, Compare, Contrast, ForMost, Order
 
 
@@ -126,6 +127,41 @@ def test_an_interval_of_no_width_may_lie_on_the_bound() -> None:
     assert (found.verdict, found.low) == ("supported", found.high)
 
 
+@pytest.mark.parametrize(
+    ("form", "expected"),
+    [
+        ({"at_least": 0.0}, "supported"),
+        ({"at_most": 0.0}, "supported"),
+        ({"at_least": 1e-15}, "refuted"),
+        ({"increasing": "start"}, "refuted"),
+        ({"statistic": "median", "at_most": 0.0}, "supported"),
+    ],
+)
+def test_values_that_are_all_zero_lie_on_a_bound_of_zero(form: dict[str, Any], expected: str) -> None:
+    """Such as dead units, or the distance of a network that stays where it was."""
+    assert verdict(claim(**form), records({"a": [0.0] * 6, "b": [0.0] * 6})).verdict == expected
+
+
+def test_what_a_gathering_stage_reports_counts_once() -> None:
+    """It stands in the row of the first trial that it gathers; the others are done and have none to give."""
+    rows = records({0: [1.0, 1.1, 1.2], 1: [None] * 3}, axis="copies")
+    gathered = [{**row, "status": "done"} for row in rows]
+    found = verdict(claim(at_least=0.5), gathered)
+    assert (found.verdict, found.n, found.why) == ("supported", 3, "")
+    assert verdict(claim(at_least=0.5), rows).verdict == "undecided", "these are missing"
+    assert (
+        "no trial with the levels of `where` reports loss"
+        in verdict(claim(where={"copies": 1}, at_least=0.5), gathered).why
+    )
+
+
+def test_values_too_large_to_compute_with_are_dropped() -> None:
+    rows = records({"a": [1e308, 1.7e308, 1e308], "b": [-1e308, -1.7e308, -1e308]})
+    found = verdict(claim(compare=AB, at_least=0.0), rows)
+    assert (found.verdict, found.n) == ("undecided", 0)
+    assert found.why.startswith("3 of 3 pairs dropped (3 beyond 1e+300)")
+
+
 def test_too_few_seeds() -> None:
     found = verdict(claim(compare=AB, at_least=0), records({"a": [5], "b": [1]}))
     assert (found.verdict, found.estimate, found.low, found.n) == ("undecided", 4, None, 1)
@@ -184,7 +220,7 @@ def test_trends_of_named_levels_follow_the_records() -> None:
     [
         (claim("lsos", at_least=0), "did you mean 'loss'"),
         (claim(where={"strat": "a"}, at_least=0), "did you mean 'start'"),
-        (claim(where={"start": "c"}, at_least=0), "no trial has start = c; allowed: a, b"),
+        (claim(where={"start": "c"}, at_least=0), "no trial has start = c, only a, b"),
         (claim(compare=Compare("start", "a", "c"), at_least=0), "no trial has start = c"),
         (claim(where={"start": "a"}, compare=AB, at_least=0), "no trial has start = b"),
     ],
@@ -240,7 +276,7 @@ def test_the_shared_seeds_of_adaptive_sweeps_are_paired_and_called_sequential() 
 def test_a_range_of_the_metric_and_of_a_difference() -> None:
     rows = records({"a": [2.302, 2.303, 2.3035]})
     found = verdict(claim(at_least=2.30, at_most=2.31), rows)
-    assert (found.verdict, found.criterion) == ("supported", "loss in 2.300 .. 2.310")
+    assert (found.verdict, found.criterion) == ("supported", "loss in 2.3 .. 2.31")
     assert verdict(claim(at_least=2.31, at_most=2.32), rows).verdict == "refuted"
     assert verdict(claim(at_least=2.303, at_most=2.4), rows).verdict == "undecided"
     both = verdict(claim(compare=AB, at_least=-0.5, at_most=4.5), ONE_TWO_THREE)
@@ -343,6 +379,11 @@ def test_holm_over_the_claims_of_a_sweep() -> None:
     assert several[0].p == pytest.approx(scipy.stats.ttest_1samp([1.0, 0.3, 0.8, 0.4], 0)[1])
     assert f"after Holm's correction for the 5 claims of the sweep: undecided (p = {several[0].p:.2g} alone)" in text
     assert json.loads(render_verdicts(several, "json"))[0]["adjusted"] == "undecided"
+    after = "after Holm's correction for all of them 5 undecided"
+    assert tally(several) == f"5 claims: 1 supported, 4 undecided; {after}."
+    assert [tally(several[1:]), tally(several[:1])] == ["4 claims: 4 undecided.", ""]
+    assert '✓ supported <span class="faint">alone</span>' in verdict_text(several[0])
+    assert "alone" not in verdict_text(several[1])
 
 
 def test_tiny_values_are_not_taken_for_rounding() -> None:

@@ -11,7 +11,9 @@ import pytest
 
 from orchestrator import frontier as frontier_module
 from orchestrator.frontier import ATTEMPTS, Frontier
+from orchestrator.running import conductor as conductor_module
 from orchestrator.running.conductor import BREAKDOWNS, Conductor
+from orchestrator.running.events import NoRoom
 from orchestrator.running.stopping import Stopping
 from orchestrator.storage.leases import Leases
 from orchestrator.store import Store
@@ -30,8 +32,7 @@ def frontier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Fronti
 def started(conductor: Conductor, name: str) -> Any:
     """A trial of Tune's that has a group and a worker of that name."""
     assert conductor.next(name) is not None
-    actor = SimpleNamespace(_actor_id=bytes.fromhex(name))
-    trial = SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=actor), last_result={})
+    trial = placed(name)
     conductor.on_trial_start(0, [], trial)
     return trial
 
@@ -90,3 +91,28 @@ def test_the_worker_that_it_names_is_to_blame_and_no_other(frontier: Frontier):
     assert conductor.error is None
     assert len(frontier.failures) == 1
     assert frontier.failures.popitem()[1].error.startswith("out of host memory")
+
+
+def test_where_no_machine_has_room_that_is_said_once_until_one_has(frontier: Frontier, monkeypatch: pytest.MonkeyPatch):
+    said: list[str] = []
+    now = iter(range(0, 10_000, 50))  # seconds: one look at the workers, one time
+    monkeypatch.setattr(conductor_module, "time", SimpleNamespace(monotonic=lambda: next(now), time=lambda: 0.0))
+    frontier.observers = (lambda event: said.append(event.why) if isinstance(event, NoRoom) else None,)
+    conductor = Conductor(frontier, {}, Stopping(), lambda worker: None, "16 CPUs, kind=large")
+    for _ in range(5):
+        conductor.on_step_begin(0, [])
+    assert said == [], "nothing is to be placed"
+    assert conductor.next("aa") is not None
+    for _ in range(10):
+        conductor.on_step_begin(0, [])
+    assert len(said) == 1
+    assert "no machine has room for a worker (16 CPUs, kind=large)" in said[0]
+    conductor.on_trial_start(0, [], placed("aa"))
+    for _ in range(10):
+        conductor.on_step_begin(0, [])
+    assert len(said) == 1
+
+
+def placed(name: str) -> Any:
+    actor = SimpleNamespace(_actor_id=bytes.fromhex(name))
+    return SimpleNamespace(trial_id=name, temporary_state=SimpleNamespace(ray_actor=actor), last_result={})

@@ -187,6 +187,14 @@ def test_what_an_array_measured_is_there_for_the_next(bench: Bench, computing: C
     assert calibration.measured(bench.store).keys() == {"kind 1", "kind 2", "kind 3"}
 
 
+def test_workers_that_share_a_gpu_leave_room_on_it(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    """Each has a context, kernels' workspace and gaps beside its tensors: shares that add up to all would not fit."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1, 1000))
+    assert replace(bench.executor, device="cuda:0", share=0.5)._memory() == 400
+    assert replace(bench.executor, device="cuda:0")._memory() is None, "all that is free"
+    assert replace(bench.executor, share=0.5)._memory() is None, "of a CPU there are no shares"
+
+
 class Killed(BaseException):
     """Ends a process in the middle, as far as a test can."""
 
@@ -242,6 +250,18 @@ def keep(bench: Bench, key: str) -> Path:
     tensors = {"x": torch.full((3,), 7.0, dtype=torch.float64)}
     checkpoints.keep(folder, Checkpoint(tensors, {"at": 2}), [{"step": 1}, {"step": 2}])
     return folder / checkpoints.NAME
+
+
+def test_an_outcome_says_that_its_checkpoint_began_under_another_torch(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "__version__", "1.0.0")
+        keep(bench, "a")
+    bench.run(node("a", 1))
+    said = f"begun under torch 1.0.0, taken up under {torch.__version__}"
+    assert bench.outcome("a").meta["checkpoint"] == said
+    keep(bench, "b")
+    bench.run(node("b", 1))
+    assert "checkpoint" not in bench.outcome("b").meta
 
 
 DAMAGES: dict[str, Callable[[bytes], bytes]] = {

@@ -8,9 +8,13 @@ import subprocess
 from pathlib import Path
 
 import numpy
+import pyarrow
 import pytest
 from matplotlib import image
 
+from orchestrator.findings.render import render
+from orchestrator.sweepfile.comparisons import TableSpec
+from orchestrator.tables import table
 from tests.golden import tables
 
 NEEDED = ("pdflatex", "pdftoppm", "kpsewhich")
@@ -59,3 +63,18 @@ def test_every_table_compiles_as_it_is(latex: None, tmp_path: Path) -> None:
         assert len(ink) > 1000, "a table is on it"
         assert 10 < ink[:, 1].min() < ink[:, 1].max() < wide - 10, f"{page.name}: it fits between the margins"
         assert ink[:, 0].max() < high - 10
+
+
+def test_levels_of_any_letters_compile_and_are_all_there(latex: None, tmp_path: Path) -> None:
+    """An asterisk at the head of a row is not an option of the line's end above it."""
+    levels = ["*a", "*b", "[c]", "`d`", "λόγος Αϊ", "$e$", "f\\\\g", "{h", "i%", "é"]
+    rows = [{"axis.w": level, "axis.seed": 0, "metric.loss": 1.0, "status": "done"} for level in levels]
+    spec = TableSpec(name="t", values=("loss",), rows=("w",))
+    text = render(table(spec, pyarrow.Table.from_pylist(rows), tmp_path), "latex")
+    (tmp_path / "odd.tex").write_text(DOCUMENT.replace("TABLES", text), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "odd.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    if shutil.which("pdftotext"):
+        shown = subprocess.run(["pdftotext", "-layout", "odd.pdf", "-"], cwd=tmp_path, capture_output=True, text=True)
+        assert all(word in shown.stdout for word in ("*a", "*b", "[c]", "`d`", "$e$", "{h", "i%"))

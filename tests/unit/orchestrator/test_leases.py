@@ -39,6 +39,18 @@ def test_a_killed_driver_leaves_nothing_behind_once_another_came(store: Store):
     assert [*(store.root / "work" / "drivers").iterdir()] == []
 
 
+def test_what_came_when_a_driver_had_signed_off_makes_no_driver_of_it(store: Store):
+    """A beat that took long on its way, a request to stop that crossed with the end."""
+    with Leases(store) as first:
+        pass
+    first._beat(7)
+    first.ask_to_stop(first.driver)
+    assert len([*(store.root / "work" / "drivers").iterdir()]) == 2
+    with Leases(store) as second:
+        assert second.alone()
+        assert {path.stem for path in (store.root / "work" / "drivers").iterdir()} == {second.driver.name}
+
+
 def test_a_lease_taken_over_is_not_given_back_by_its_first_holder(store: Store):
     stranger = replace(Driver.this(), name="old", started="1.0")
     with Leases(store) as new:

@@ -93,3 +93,15 @@ def test_a_copy_that_was_cut_off_is_none(data: Path, tmp_path: Path, monkeypatch
     assert [path.name for path in (tmp_path / "disk").iterdir()] == [".lock"]
     nearby.cache_clear()
     assert content(nearby(data)) == content(data)
+
+
+def test_what_a_killed_worker_has_copied_is_removed_by_the_next(data: Path, tmp_path: Path):
+    killed = ASK.replace("return copy(", "copy(*arguments, **named); import os; os.kill(os.getpid(), 9); return copy(")
+    environment = os.environ | {VARIABLE: str(tmp_path / "disk"), "PYTHONPATH": str(ROOT)}
+    ask = [sys.executable, "-c", killed, str(data)]
+    assert subprocess.run(ask, env=environment, capture_output=True, timeout=100).returncode == -9
+    left = {path.name for path in (tmp_path / "disk").iterdir()}
+    assert len(left) == 2, "the lock, and a copy that nobody finishes"
+    whole = subprocess.run([*ask[:2], ASK, str(data)], env=environment, capture_output=True, text=True, timeout=100)
+    assert whole.returncode == 0
+    assert {path.name for path in (tmp_path / "disk").iterdir()} == {".lock", Path(whole.stdout.split()[-1]).name}

@@ -107,6 +107,15 @@ def test_several_tables_ask_for_one(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert text.count(", done, trial ") == 12
 
 
+def test_a_number_is_explained_as_the_table_prints_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "name: fixed\nstages: {walk: {workload: tests.toys.walk}}\naxes: {seed: 2}\n"
+    run(tmp_path, text + "tables: {norms: {values: norm, decimals: 5}}\n")
+    store = tmp_path / "runs"
+    number = said(store, "fixed", "--explain", "all,norm", capsys=capsys).splitlines()[1].split(":")[0]
+    assert re.fullmatch(r"norm \d+\.\d{5} ± \d+\.\d{5}", number)
+    assert number.removeprefix("norm ") in said(store, "fixed", capsys=capsys)
+
+
 def test_the_latex_has_the_origins_in_a_comment(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = said(store, "plane", "--format", "latex", capsys=capsys)
     table, _, comment = text.partition("% Origins")

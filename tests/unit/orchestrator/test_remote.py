@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.storage import batches, connection
+from orchestrator.storage import batches, connection, garbage
 from orchestrator.storage import bucket as bucket_module
 from orchestrator.storage.batches import Batches
 from orchestrator.storage.bucket import Bucket
@@ -169,6 +169,67 @@ def test_a_failure_is_known_elsewhere_and_forgotten_everywhere(bucket: Bucket, t
     assert there.refresh().failure("ab") == Failure("ab", "why", "where", {})
     there.forget_failure("ab")
     assert here.refresh().failure("ab") is None
+
+
+def test_what_waits_to_be_sent_is_not_sent_before_it_is_written(bucket: Bucket, tmp_path: Path):
+    store = RemoteStore(tmp_path, bucket)
+    half = tmp_path / "unsent" / ".0000000001-ab.jsonl-12345678"  # as `write_atomically` names it
+    half.parent.mkdir()
+    half.write_text('{"key": "ab')
+    store.join()
+    assert half.exists()
+    assert [*bucket.entries("nodes/")] == []
+
+
+def test_names_that_lead_out_of_a_store_are_no_waste_of_its(server: ObjectStore, bucket: Bucket, tmp_path: Path):
+    """`sweep gc` removes from the mirror too what it removes from the bucket."""
+    for name in ("records/../trials.parquet", "nodes/ab/../x", "records/gone/trials.parquet"):
+        server.write(bucket.prefix + name, b"evil")
+    store = RemoteStore(tmp_path / "mirror", bucket)
+    found = garbage.garbage(store, (), ())
+    assert [item.name for item in found.waste] == ["records/gone"]
+    garbage.remove(store, found)
+    assert {entry.name for entry in bucket.entries("records/")} == {"records/../trials.parquet"}
+
+
+@pytest.mark.parametrize(("status", "code"), [(429, "TooManyRequests"), (503, "SlowDown"), (409, "OperationAborted")])
+def test_a_store_that_is_busy_is_asked_again(bucket: Bucket, status: int, code: str):
+    from botocore.exceptions import ClientError
+
+    busy = ClientError({"Error": {"Code": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject")  # pyright: ignore[reportArgumentType]
+    answers = iter([busy, busy, None])
+
+    def attempt() -> str:
+        if (error := next(answers)) is not None:
+            raise error
+        return "done"
+
+    assert connection.connection().ask(str(bucket), "a", attempt) == "done"
+
+
+def test_what_is_claimed_again_is_not_removed_by_its_being_given_back_before(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+):
+    """A removal that takes long: the lease of one driver has the same content each time, so the same tag."""
+    remove, board = Bucket.remove, BucketBoard(bucket)
+
+    def slow(own: Bucket, name: str, tag: str | None = None) -> bool:
+        time.sleep(0.5)
+        return remove(own, name, tag)
+
+    monkeypatch.setattr(Bucket, "remove", slow)
+    board.write("drivers/a.json", "a")
+    assert board.claim("leases/x", "drivers/a.json")
+    board.give_back("leases/x", "a")
+    assert board.claim("leases/x", "drivers/a.json") or board.claim(
+        "leases/x", "drivers/a.json", board.read("leases/x")
+    )
+    board.settle()
+    time.sleep(1.0)
+    assert board.read("leases/x") is not None
+    board.give_back("leases/x", "a")
+    board.settle()
+    assert board.read("leases/x") is None
 
 
 def test_a_server_that_writes_over_what_it_should_not_is_refused(

@@ -118,6 +118,21 @@ def test_special_letters_are_escaped() -> None:
 
 def test_greek_letters_and_minus_signs_in_latex() -> None:
     assert escape_latex("μ²=-1, Σ-x, 1e-7") == r"$\mu$$^2$=$-$1, $\Sigma$-x, 1e-7"
+    assert escape_latex("λόγος Αϊ") == (r"$\lambda$$\acute{o}$$\gamma$$o$$\varsigma$ $\mathrm{A}$$\ddot{\iota}$")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("_a_ b_c", r"\_a\_ b_c"),
+        ("[x](javascript:y)", r"[x]\(javascript:y)"),
+        ("[x][y]", r"[x]\[y]"),
+        ("a&amp;b&#60;c & d", r"a\&amp;b\&#60;c & d"),
+        ("~~gone~~", r"\~\~gone\~\~"),
+    ],
+)
+def test_markdown_shows_what_a_level_is_called(text: str, shown: str) -> None:
+    assert f"| {shown} |" in render(made((text, "b")), "markdown")
 
 
 def test_html_is_well_formed_with_scoped_headers() -> None:

@@ -15,6 +15,7 @@ from orchestrator.findings.layout import lay_out
 from orchestrator.findings.notation import plus_minus, with_bounds
 from orchestrator.findings.render import FORMATS, render
 from orchestrator.spec import TableSpec
+from orchestrator.sweepfile.check import read_checked
 from orchestrator.tables import Table, table, to_arrow
 
 FOLDER = Path("/nowhere")
@@ -136,6 +137,13 @@ def test_published_values_stand_beside_ours(tmp_path: Path) -> None:
     assert lay_out(made).body[0][1] == ("1.50 ± 0.50 (+0.8 s.e.)", "")
 
 
+def test_published_values_have_the_digits_that_were_published(tmp_path: Path) -> None:
+    """And no more: 0.0061 is not 0.006100; nor has a difference of many standard errors a tenth of one."""
+    lines = "start,metric,value,spread,statistic,n\nb,loss,0.0061,,,\na,loss,44,0.5,se,3\n"
+    texts = [row[1][0] for row in lay_out(published(tmp_path, lines)).body]
+    assert texts == ["0.0061", "44.00 ± 0.50 (-86 s.e.)"]
+
+
 def test_a_blank_level_stands_for_all_and_percent_is_read(tmp_path: Path) -> None:
     made = published(tmp_path, "start,metric,value\n,loss,150%\n")
     assert [row[0].paper and row[0].paper.value for row in made.cells] == [1.5, 1.5]
@@ -152,11 +160,38 @@ def test_a_blank_level_stands_for_all_and_percent_is_read(tmp_path: Path) -> Non
         ("start,metric,value,n\nb,loss,1,few\n", r"paper\.csv:2:1: n 'few' is not a whole number"),
         ("start,metric,value\nb,loss,1\n,loss,2\n", r"paper\.csv:3:1: lines 2 and 3 are both for one cell"),
         ("start,metric,value\nb,loss,1,2\n", r"paper\.csv:2:1: more cells than columns"),
+        ("start,metric,value,spread\nb,loss,1,-2\n", r"paper\.csv:2:1: spread '-2' is less than 0"),
+        ("start,metric,value,n\nb,loss,1,²\n", r"paper\.csv:2:1: n '²' is not a whole number"),
+        ("start,metric,value,value\nb,loss,1,2\n", r"paper\.csv:1:1: value: this column stands twice"),
+        ("start,axis.start,metric,value\nb,b,loss,1\n", r"paper\.csv:1:1: start: this column stands twice"),
+        (
+            "start,metric,value\nb,loss,1\nb,accuracy,88.2\n",
+            r":3:1: value '88.2': accuracy is a fraction of 1; .*88.2% or",
+        ),
+        ("start,metric,value,spread\nb,loss,88%,1.5\n", r":2:1: value '88%' and spread '1.5' must both be in percent"),
+        (f"start,metric,value\nb,loss,{'1' * 140_000}\n", r"paper\.csv:2:1: field larger than field limit"),
     ],
 )
 def test_a_wrong_file_of_published_values(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         published(tmp_path, text)
+
+
+def test_published_values_that_are_no_utf8(tmp_path: Path) -> None:
+    (tmp_path / "paper.csv").write_bytes("start,metric,value\nb,loss,1\n±,loss,1\n".encode("latin-1"))
+    with pytest.raises(SpecError, match=r"paper\.csv:3:1: byte 0xb1 is no UTF-8"):
+        table(spec(paper="paper.csv"), records(THREE), tmp_path)
+
+
+def test_published_values_that_are_wrong_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    text = "name: s\nstages: {w: {workload: tests.toys.walk}}\naxes: {seed: 2}\n"
+    text += "tables: {t: {values: norm, paper: p.csv}}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    (tmp_path / "p.csv").write_text("metric,value\nnorm,much\n")
+    with pytest.raises(SpecError, match=r"p\.csv:2:1: value 'much' is not a number"):
+        read_checked(tmp_path / "s.yaml", None, {})
+    (tmp_path / "p.csv").write_text("metric,value\nnorm,1\n")
+    assert read_checked(tmp_path / "s.yaml", None, {}).papers == ("p.csv",)
 
 
 def test_published_values_that_are_not_there() -> None:

@@ -26,7 +26,9 @@ from workloads.alone.package import (
     parts,
     read_package,
 )
+from workloads.alone.request import Request, Work
 from workloads.alone.results import Results, rows_from_json, rows_to_json
+from workloads.alone.runner import Runner
 from workloads.contract import Checkpoint, Context, Result, load_workload
 
 KEY = "a" * 40
@@ -201,6 +203,21 @@ def test_a_state_is_asked_for_about_once_a_minute(tmp_path: Path):
     here.save(lambda: pytest.fail("too early again"))
 
 
+def test_a_checkpoint_of_another_torch_is_told_however_often_it_is_taken_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Resumed bytes are the same under the same torch alone: a record must say where that does not hold."""
+    here = str(torch.__version__)
+    for version, expected in (("1.0.0", None), (here, f"begun under torch 1.0.0, taken up under {here}")):
+        monkeypatch.setattr(torch, "__version__", version)
+        for _ in range(2):
+            found = context(tmp_path, Clock(end=0.0))
+            found.restore()
+            assert found.trouble == expected
+            with pytest.raises(Stopped):
+                found.save(lambda: Checkpoint({}, {"step": 7}))
+
+
 def test_a_checkpoint_that_cannot_be_read_is_none(tmp_path: Path):
     (tmp_path / "checkpoint.safetensors").write_bytes(b"\0" * 20)
     here = context(tmp_path)
@@ -255,6 +272,16 @@ def test_a_result_that_finds_no_place_ends_the_run_in_one_sentence(tmp_path: Pat
     assert "nodes" in said
     (out / "nodes").unlink()
     assert main(["run", str(package), str(out)]) == 0
+
+
+def test_a_result_says_which_gpu_computed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As `sweep run` records it: once imported, nothing else tells one machine's GPU from another's."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"the GPU at {device}")
+    package = Package(format=1, code=Code(commit="", dirty=False, digest=""), nodes=[], finished=[])
+    for device, expected in (("cuda:3", "the GPU at cuda:3"), ("cpu", None)):
+        request = Request(tmp_path, tmp_path, tmp_path, device)
+        runner = Runner(request, Work(package, {}), Results(tmp_path), Clock(), print)
+        assert runner._meta(context(tmp_path)).get("gpu") == expected
 
 
 def test_one_run_at_a_time(tmp_path: Path):

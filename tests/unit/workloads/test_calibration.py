@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -71,6 +72,50 @@ def test_a_size_that_does_not_fit_ends_the_search(monkeypatch: pytest.MonkeyPatc
         calibration.measure(prepare, [4], 100)
 
 
+def test_a_size_that_fails_is_not_chosen_and_harms_no_other(monkeypatch: pytest.MonkeyPatch):
+    """Libraries lack a kernel for some sizes, and what fitted once may not fit when it is prepared again."""
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    tried: list[int] = []
+
+    def prepare(size: int) -> Callable[[], None]:
+        tried.append(size)
+        if size == 4 or (size == 2 and tried.count(2) > 1):
+            raise RuntimeError("unable to find an engine to execute this computation")
+        return lambda: time.sleep(0.002)
+
+    rates = calibration.measure(prepare, [1, 2, 4, 8], 100)
+    assert rates.pop(1) > 0
+    assert rates.pop(2) > 0
+    assert rates == {4: 0}
+    tried.clear()
+    rates = calibration.measure(prepare, [1, 2], 2)
+    assert tried == [1, 2, 1, 2, 1]
+    assert rates.pop(1) > 0
+    assert rates == {2: 0}, "the second time it failed"
+
+
+def test_a_size_that_did_not_run_is_tried_again_where_more_memory_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(calibration, "SECONDS", 0.01)
+    measured: dict = {}
+    first = begin(Job(config(), Here()))
+    usual, short = calibration.steps, [True]
+
+    def steps(slot: Any, size: int, drawn: bool, device: str) -> Callable[[], None]:
+        if short[0] and size > 1:
+            raise torch.OutOfMemoryError("no more")
+        return usual(slot, size, drawn, device)
+
+    monkeypatch.setattr(calibration, "steps", steps)
+    assert calibration.choose(first, 2, 2, True, Hardware(memory=10**9, measured=measured)) == 1
+    (label,) = measured
+    assert measured[label]["2"] == -1e9
+    short[0], before = False, dict(measured[label])
+    assert calibration.choose(first, 2, 2, True, Hardware(memory=10**9, measured=measured)) == 1
+    assert measured[label] == before, "not asked again for as much"
+    calibration.choose(first, 2, 2, True, Hardware(memory=2 * 10**9, measured=measured))
+    assert measured[label]["2"] > 0
+
+
 @pytest.mark.parametrize("room", [4, 7, 100])
 def test_measuring_holds_no_more_networks_than_there_is_room_for(room: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(calibration, "SECONDS", 0.005)
@@ -100,7 +145,7 @@ def test_what_was_measured_is_kept_and_decides():
     measured: dict = {}
     hardware = Hardware(measured=measured)
     first = begin(Job(config(), Here()))
-    chosen = calibration.choose(first, 6, 6, True, hardware)
+    chosen = calibration.choose(first, 4, 4, True, hardware)
     ((label, rates),) = measured.items()
     assert chosen in (1, 2, 4)
     assert chosen == int(max(rates, key=lambda size: rates[size]))
@@ -112,6 +157,26 @@ def test_what_was_measured_is_kept_and_decides():
     assert len(measured) == 1
     calibration.choose(begin(Job(config(model=MLP(width=9)), Here())), 2, 2, True, hardware)
     assert len(measured) == 2, "another architecture is measured by itself"
+
+
+@pytest.mark.parametrize(
+    ("rates", "most", "chosen"),
+    [
+        ({"1": 5.0, "2": 9.9, "4": 19.0}, 5, 5),
+        ({"1": 5.0, "2": 9.9, "4": 19.0}, 4, 4),
+        ({"1": 5.0, "2": 9.9, "4": 19.0, "8": 30.0}, 7, 7),
+        ({"1": 5.0, "2": 9.9, "4": 19.0, "8": 18.0}, 7, 4),
+        ({"1": 5.0, "2": 9.9, "4": 11.0}, 7, 4),
+        ({"1": 5.0, "2": 9.9, "4": 9.0}, 7, 2),
+        ({str(2**power): 1.9**power for power in range(7)}, 80, 64),
+    ],
+)
+def test_a_few_more_than_the_best_size_go_together_while_that_costs_next_to_nothing(
+    rates: dict[str, float], most: int, chosen: int
+):
+    first = begin(Job(config(), Here()))
+    label = calibration.kind_of_array(first, "cpu")
+    assert calibration.choose(first, most, 100, True, Hardware(measured={label: rates})) == chosen
 
 
 def test_calibrating_changes_no_result():

@@ -77,6 +77,9 @@ def test_copies_replace_the_originals_each_with_its_own_corruption():
         assert (half[changed] == 0).all()
     assert not torch.equal(data.train_x[:30], data.train_x[30:])
     assert not torch.equal(data.train_y[:30], data.train_y[30:])
+    again = Digits(subset=30, copies=2, labels="random", zero_out=0.25).load(HERE, 0)
+    assert torch.equal(again.train_x, data.train_x), "check 9: fixed for a seed, whoever asks"
+    assert torch.equal(again.train_y, data.train_y)
 
 
 def test_confusion_adds_further_images_with_random_labels():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.utils import parameters_to_vector
 
+from orchestrator.planning.keys import identity
 from tests.contract.here import Here
 from workloads import train
 from workloads.contract import Result
@@ -70,6 +72,20 @@ def test_a_parameters_noise_is_its_own():
     assert torch.corrcoef(torch.stack([first["1.bias"], first["3.bias"]]))[0, 1].abs().item() < 0.3
 
 
+def test_perturbations_after_one_epoch_are_independent_and_the_key_says_so():
+    """Variances add up: the same noise twice would have twice the deviation."""
+    first, second = Perturb(every=2, std=0.1), Perturb(every=2, first=4, std=0.1)
+    twice, alone = config(first, Perturb(every=2, std=0.1), epochs=2), config(first, epochs=2)
+    moved, once = run(twice)[0]["3.weight"], run(alone)[0]["3.weight"]
+    assert moved.std().item() == pytest.approx(0.1 * math.sqrt(2), rel=0.05)
+    assert torch.corrcoef(torch.stack([(moved - once).flatten(), once.flatten()]))[0, 1].abs().item() < 0.1
+    assert identity(twice, Path())["VERSION"] == 2
+    assert "VERSION" not in identity(alone, Path())
+    apart = config(first, second, epochs=3)
+    assert "VERSION" not in identity(apart, Path()), "nothing changes where they never meet"
+    assert identity(apart.model_copy(update={"stop": Stop(epochs=4)}), Path())["VERSION"] == 2
+
+
 @dataclass
 class Standing:
     """A network that stands still after `epoch` epochs, as an event sees it."""
@@ -81,6 +97,9 @@ class Standing:
     @property
     def parameters(self) -> dict[str, torch.Tensor]:
         return {name: tensor.detach() for name, tensor in self.network.named_parameters()}
+
+    def generator(self, purpose: str) -> torch.Generator:
+        return self.context.generator(purpose, self.epoch)
 
 
 def perturbed(event: Perturb, network: nn.Module, epoch: int = 1) -> dict[str, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -68,6 +69,16 @@ def test_an_end_that_is_not_reached_says_so():
     assert found.residual > 0.01
     assert found.value > found.residual, "an eigenvalue near it is positive, and yet the smallest is not"
     assert found.sign(-1, asked=1e-6, rounding=0.0) == 0
+
+
+@pytest.mark.parametrize("find", FIND.values(), ids=FIND)
+def test_a_map_beyond_what_floats_hold_has_no_ends(find: Callable[..., Ends]):
+    """As the Hessian of a network whose loss and gradient are finite still."""
+    found = find(lambda v: math.inf * v, start(5), 1e-3, 20)
+    for pair in (found.smallest, found.largest):
+        assert math.isnan(pair.value)
+        assert math.isnan(pair.residual)
+        assert pair.sign(-1, asked=1e-3, rounding=0.0) == 0
 
 
 def test_an_invariant_space_ends_it():

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from workloads.datasets.folders import CINIC10, SUPER_CLASSES, RestrictedImageNet
+from workloads.datasets.restricted32 import Restricted32
 
 
 class FewCINIC10(CINIC10):
@@ -99,9 +100,17 @@ def test_crops_and_whole_pictures_are_kept_apart_and_have_keys_of_their_own(imag
     assert names == ["pictures-32-crop.npz", "pictures-32-squash.npz"]
 
 
-def test_the_stand_in_is_known_by_its_arrays(tmp_path: Path):
-    from workloads.datasets.restricted32 import Restricted32
+def test_the_stand_in_has_six_of_the_nine_super_classes(data_dir: Path):
+    data = Restricted32().load(data_dir, 0)
+    assert torch.bincount(data.train_y, minlength=9).tolist() == [500, 500, 500, 0, 500, 500, 0, 0, 500]
+    assert data.test_x.shape == (1150, 3, 32, 32)
+    assert data.classes == 9
+    pixels = data.train_x.double() / 255
+    assert pixels.mean((0, 2, 3)).tolist() == pytest.approx(data.mean, abs=1e-4)
+    assert pixels.std((0, 2, 3), correction=0).tolist() == pytest.approx(data.std, abs=1e-4)
 
+
+def test_the_stand_in_is_known_by_its_arrays(tmp_path: Path):
     data = Restricted32()
     assert "train.npz, val.npz missing" in str(data.missing(tmp_path))
     (tmp_path / "restricted32").mkdir()

@@ -28,5 +28,6 @@ def test_percentiles_interpolate_between_images():
     assert margin(seen, percentile=100.0) == pytest.approx(values[-1])
     assert margin(seen, percentile=50.0) == pytest.approx(0.3)
     assert margin(seen, percentile=10.0) == pytest.approx(0.06)
+    assert margin(seen, percentile=5.0) == pytest.approx(0.03), "check 2: not the order statistic, which is 0"
     with pytest.raises(ValueError, match="within 0 and 100"):
         margin(seen, percentile=101.0)

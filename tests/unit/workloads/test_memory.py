@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,14 @@ from workloads.contract import Hardware, Job, Result
 from workloads.datasets import Digits
 from workloads.events import Record
 from workloads.models import MLP, ResNet18
-from workloads.optimizers import SGD
+from workloads.optimizers import SGD, Group, Langevin
+from workloads.regularizers import NormBias
 from workloads.train import Stop, TrainConfig
 from workloads.training import memory
+from workloads.training.array import Array
 from workloads.training.pool import Pool
+from workloads.training.slot import begin
+from workloads.training.step import Stepper
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -69,6 +74,36 @@ def test_the_estimate_is_of_the_right_size():
     assert kept < estimate < 4 * kept
 
 
+def most_at_once(step: Stepper, rows: torch.Tensor) -> int:
+    """The most bytes that a step holds beside what was there before."""
+    step(rows, None)
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step(rows, None)
+    recorded: Any = profile.profiler
+    events = [event for event in recorded.kineto_results.events() if event.name() == "[memory]"]
+    return max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"regularizer": NormBias(mu2=1.0, weight=0.1)},
+        {"optimizer": Langevin(lr=0.1, momentum=0.9, noise=0.1)},
+        {"optimizer": SGD(lr=0.1, momentum=0.9, weight_decay=0.1, groups=(Group(match="bias", weight_decay=0.0),))},
+    ],
+    ids=["plain", "norm bias", "noise", "groups"],
+)
+def test_what_a_step_does_with_the_weights_is_counted(fields: dict[str, Any], precision: str):
+    """Of a network whose weights outweigh everything else."""
+    made = config(model=MLP(width=300, depth=3), batch_size=2, data=Digits(subset=8), precision=precision, **fields)
+    array = Array(made, begin(Job(made, Here())).data, 2, False, "cpu")
+    step = Stepper(array, frozenset({"lr", "momentum", "weight_decay", "noise"} & array.numbers.keys()))
+    there = sum(item.nbytes for item in (array.network.weights, *array.state.values()))
+    assert there + most_at_once(step, torch.arange(2).repeat(2, 1)) < 1.02 * needed(made, 2)
+
+
 def test_the_estimate_counts_a_look_at_all_images_where_a_step_takes_less():
     widest = 64  # the flattened image
     assert needed(config(data=Digits(subset=1000), batch_size=1), 1) > 1000 * 3 * widest * 4
@@ -82,10 +117,51 @@ def test_what_torch_keeps_of_former_arrays_is_free_for_the_next(monkeypatch: pyt
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells")
-def test_memory_that_files_are_kept_in_is_free():
+def test_memory_that_files_are_kept_in_is_free(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "free_in_groups", lambda: iter([2**62]))
     lines = Path("/proc/meminfo").read_text().splitlines()
     kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
     assert memory.available("cpu") == pytest.approx(kilobytes * 1024 * memory.USABLE, rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "left"),
+    [
+        ("0::/\n", {"memory.max": "max", "memory.current": "5"}, []),
+        ("0::/\n", {"memory.max": "100", "memory.current": "70", "memory.stat": "anon 60\ninactive_file 8\n"}, [38]),
+        ("0::/\n", {"memory.max": "100", "memory.current": "110", "memory.stat": ""}, [0]),
+        (
+            "0::/a/b\n",
+            {"a/memory.max": "100", "a/memory.current": "20", "a/memory.stat": "", "a/b/memory.max": "max"},
+            [80],
+        ),
+        ("0::/of/the/host\n", {"memory.max": "100", "memory.current": "1", "memory.stat": ""}, [99]),
+        (
+            "4:memory:/a\n3:cpu:/b\n",
+            {
+                "memory/a/memory.limit_in_bytes": "50", "memory/a/memory.usage_in_bytes": "20",
+                "memory/a/memory.stat": "inactive_file 1\ntotal_inactive_file 2\n",
+            },
+            [32],
+        ),
+        ("3:cpu:/\n", {"memory.max": "100", "memory.current": "1", "memory.stat": ""}, []),
+        (None, {}, []),
+    ],
+)  # fmt: skip
+def test_memory_left_in_control_groups(
+    tmp_path: Path, own: str | None, files: dict[str, str], left: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    """A container that takes more than its limit is killed: there is no error from which an array could be halved."""
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    for name, text in files.items():
+        (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / name).write_text(text)
+    found = [*memory.free_in_groups(tmp_path / "own", tmp_path / "root")]
+    assert found == left
+    monkeypatch.setattr(memory, "free_in_groups", lambda: iter(found))
+    if found:
+        assert memory.available("cpu") == int(found[0] * memory.USABLE)
 
 
 def test_an_event_that_runs_out_of_memory_halves_the_array(monkeypatch: pytest.MonkeyPatch):

@@ -10,14 +10,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.unit.workloads import functional_networks as formulas
+from tests.unit.workloads.functional_networks import Formula
+from tests.unit.workloads.test_models_outputs import CASES, Case, ruled
 from workloads.datasets.images import Data
 from workloads.measures.path_network import path_network
 from workloads.measures.paths import log_path_norm
 from workloads.measures.snapshot import Snapshot
+from workloads.models.branching import DenseNet40
 from workloads.models.layers import Polynomial
+from workloads.models.plain import VGG16, NTKConvNet
 from workloads.models.plain_networks import vgg16
+from workloads.models.residual import MobileNetV2, ResNet18, ResNet20Fixup, ResNet50, WideResNet
 from workloads.models.residual_networks import BasicBlock, FixupBlock, resnet
 
+# Over how many places the average-pools on every path take their means, all told; 1: there are none.
+AVERAGED: dict[type, int] = {
+    VGG16: 1, NTKConvNet: 1, ResNet18: 4, ResNet50: 4, ResNet20Fixup: 9, WideResNet: 9, MobileNetV2: 4,
+    DenseNet40: 4 * 4 * 16,
+}  # fmt: skip
 W1, W2 = [[1.0, -2.0], [3.0, 0.5]], [[2.0, -1.0]]
 
 
@@ -101,6 +112,46 @@ def test_a_fixup_block_scales_and_ignores_its_biases(p: int):
     slow = powers(block.conv2, below, p) @ powers(block.conv1, below, p) * block.scale.scale.abs().pow(p)
     fast = path_network(block, p)(torch.ones(1, *below, dtype=torch.float64)).flatten()
     torch.testing.assert_close(fast, slow.sum(1) + 1, rtol=1e-12, atol=0)
+
+
+def on_paths(state: dict[str, Tensor], p: int) -> dict[str, Tensor]:
+    """The state of the network that sums over paths: |w|^p, nothing added, batch norm folded to |gamma / std|^p."""
+    made = {name: item.abs().pow(p) for name, item in state.items()}
+    for name, variance in state.items():
+        if name.endswith("running_var"):
+            norm = name.removesuffix(".running_var")
+            gamma = state.get(f"{norm}.weight", torch.ones_like(variance))
+            made[f"{norm}.weight"] = (gamma.abs() / (variance + 1e-5).sqrt()).pow(p)
+            made[name] = torch.ones_like(variance) - 1e-5
+    return {name: 0 * item if name.endswith(("bias", "running_mean")) else item for name, item in made.items()}
+
+
+@pytest.mark.parametrize("p", [1, 2])
+@pytest.mark.parametrize(
+    ("case", "averaged"),
+    [(case, AVERAGED[type(case.config)]) for case in CASES if type(case.config) in AVERAGED],
+    ids=lambda value: type(value.config).__name__ if isinstance(value, Case) else "",
+)
+def test_whole_networks_equal_their_formulas(case: Case, averaged: int, p: int, monkeypatch: pytest.MonkeyPatch):
+    """Check 1, of the networks as they are used: shortcuts, concatenations, pools, batch norm before and behind."""
+
+    def sums(x: Tensor, window: int) -> Tensor:
+        return x.unfold(2, window, window).unfold(3, window, window).sum((-1, -2))
+
+    monkeypatch.setattr(formulas.F, "max_pool2d", sums)
+    model = ruled(case)
+    formula = Formula(on_paths(model.state_dict(), p), training=False)
+    images = torch.ones(1, 2, case.side, case.side, dtype=torch.float64)
+    means = case.formula(formula, images).sum().item()
+    total = means / averaged ** (p - 1)  # a path has (1 / places)^p where a mean has 1 / places
+    monkeypatch.undo()
+    assert log_path_norm(snapshot(model, (2, case.side, case.side)), p=p) == pytest.approx(math.log(total) / p)
+
+
+def test_weights_that_are_no_numbers_have_no_path_norm():
+    model = two_layers()
+    model[1].weight.data[0, 0] = math.nan  # pyright: ignore
+    assert math.isnan(log_path_norm(snapshot(model, (2, 1, 1))))
 
 
 def test_a_deep_network_has_a_logarithm_where_its_path_norm_overflows():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,8 @@ from tests.contract.here import Here
 from workloads import train
 from workloads.contract import Hardware, Job, Result
 from workloads.datasets import Digits
-from workloads.events import RankMax, RankMin
+from workloads.events import RankMax, RankMin, Record
+from workloads.measures import MeasureEntry
 from workloads.models import MLP, MobileNetV2, ResNet18
 from workloads.optimizers import SGD
 from workloads.spectra.truncation import rescaled, without_large, without_small
@@ -181,6 +183,19 @@ def test_a_training_taken_up_between_two_projections_ends_the_same():
     assert whole.weights is not None
     assert resumed.weights is not None
     assert all(torch.equal(item, resumed.weights[name]) for name, item in whole.weights.items())
+
+
+@pytest.mark.parametrize("event", [RankMin(every=1), RankMax(every=1)])
+def test_a_training_that_diverges_in_the_step_before_has_diverged_and_not_failed(event: Any):
+    """Its loss was finite still, its weights are not: they have no singular values."""
+    made = config(event, Record(measures=(MeasureEntry(name="mean_effective_rank"),)))
+    step = SGD(lr=1e38, weight_decay=1e30)  # one an epoch, beyond what float32 holds
+    made = made.model_copy(update={"precision": "fp32", "batch_size": 40, "optimizer": step})
+    context = Here()
+    result = train.run(made, context)
+    assert result.outcome == "diverged"
+    assert result.metrics["epochs"] == 2
+    assert math.isnan(context.rows[0]["mean_effective_rank"])
 
 
 @pytest.mark.parametrize(

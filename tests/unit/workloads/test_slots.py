@@ -11,6 +11,7 @@ from torch import Tensor
 from tests.contract.here import Finished, Here
 from tests.unit.workloads.plain_training import Tiny
 from workloads import measure, train
+from workloads.arrays.layers import Conv2dArray
 from workloads.contract import Hardware, Job, Result
 from workloads.datasets import Digits
 from workloads.events import Record, SwitchData
@@ -96,6 +97,28 @@ def test_a_step_is_prepared_anew_only_for_what_it_was_not_prepared_for(monkeypat
     assert prepared == [{"lr"}, {"lr", "momentum"}, {"lr"}]
 
 
+@pytest.mark.parametrize("guilty", [2, None])
+def test_an_error_at_nobodys_door_is_looked_for_one_by_one_and_the_rest_go_on_together(
+    guilty: int | None, monkeypatch: pytest.MonkeyPatch
+):
+    """`guilty` fails wherever it is; where nobody is guilty, every array of more than one fails."""
+    usual = slots.train_epoch
+
+    def train_epoch(array: Array, *given: Any) -> list[float]:
+        if (array.numbers["lr"] > 1).any() or (guilty is None and array.size > 1):
+            raise RuntimeError("a kernel failed")
+        return usual(array, *given)
+
+    monkeypatch.setattr(slots, "train_epoch", train_epoch)
+    jobs = [Job(config(optimizer=SGD(lr=2.0 if seed == guilty else 0.05)), Here(seed=seed)) for seed in range(9)]
+    ended = {item.job.context.seed: item for item in train.run_array(jobs, Hardware(slots=3))}
+    assert ended.keys() == set(range(9))
+    failed = {seed for seed, item in ended.items() if isinstance(item.result, Exception)}
+    assert failed == ({guilty} if guilty is not None else set())
+    assert {ended[seed].array for seed in range(3)} == {1}
+    assert {ended[seed].array for seed in range(3, 9)} == {3 if guilty is not None else 1}
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -140,6 +163,8 @@ def prepared_on_a_gpu(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> Step
         def __call__(self, rows: Tensor, draws: Tensor | None) -> Tensor:
             if "graph" in broken:
                 raise torch.OutOfMemoryError("no memory for a capture")
+            if "last graph" in broken and rows.shape[1] < 16:
+                raise torch.OutOfMemoryError("no memory for a second capture")
             return self.stepper(rows, draws)
 
     def compiled(stepper: Stepper) -> Any:
@@ -168,9 +193,32 @@ def prepared_on_a_gpu(monkeypatch: pytest.MonkeyPatch, broken: set[str]) -> Step
 def test_a_way_that_does_not_work_on_this_gpu_is_not_taken(monkeypatch: pytest.MonkeyPatch):
     assert prepared_on_a_gpu(monkeypatch, {"graph"}) == "eager"
     assert prepared_on_a_gpu(monkeypatch, {"graph", "compiler"}) == "eager"
+    assert prepared_on_a_gpu(monkeypatch, {"last graph"}) == "eager", "40 images in batches of 16 leave 8"
     assert prepared_on_a_gpu(monkeypatch, {"compiler"}) in ("eager", "graph")
     with pytest.raises(torch.OutOfMemoryError):
         prepared_on_a_gpu(monkeypatch, {"step"})
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_layout_without_a_kernel_is_not_taken_nor_used_for_a_part_of_the_array(
+    works: bool, monkeypatch: pytest.MonkeyPatch
+):
+    """Libraries lack some convolutions in groups with channels innermost, others with channels outermost."""
+    usual = Conv2dArray.forward
+
+    def forward(layer: Conv2dArray, x: Tensor) -> Tensor:
+        if layer.channels_last != works:
+            raise RuntimeError("unable to find an engine to execute this computation")
+        return usual(layer, x)
+
+    monkeypatch.setattr(Conv2dArray, "forward", forward)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+    monkeypatch.setattr(graphs, "Graphs", lambda stepper: stepper)
+    made = config(model=Conv4(width=2))
+    array = Array(made, begin(Job(made, Here())).data, 3, False, "cpu")
+    graphs.fastest_on_gpu(Stepper(array, frozenset({"lr"})), 1)
+    assert array.network.channels_last == works
+    assert len(array.take([0, 2]).evaluate()) == 2
 
 
 def test_measures_are_in_strict_single_precision(monkeypatch: pytest.MonkeyPatch):

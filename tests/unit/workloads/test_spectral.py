@@ -46,6 +46,8 @@ def test_the_identity_and_nothing_have_norms_1_and_0():
     assert spectral_norm(layer, (4, 8, 8)) == pytest.approx(1, rel=1e-12)
     nn.init.zeros_(layer.weight)
     assert spectral_norm(layer, (4, 8, 8)) == 0
+    layer.weight.data[0, 0, 0, 0] = math.inf
+    assert math.isnan(spectral_norm(layer, (4, 8, 8)))
 
 
 def test_the_product_over_layers_is_that_of_the_two_matrices():
@@ -57,3 +59,7 @@ def test_the_product_over_layers_is_that_of_the_two_matrices():
     found = Snapshot(model.eval(), {}, Data(x, y, x, y, (0.0,) * 2, (1.0,) * 2, 1), "cpu")
     assert math.exp(2 * log_spectral_product(found)) == pytest.approx(50.2158, abs=1e-4)
     assert parameter_norm(found, only_weights=True) == pytest.approx(math.sqrt(14.25 + 5))
+    model[1].weight.data[0, 0] = math.nan  # pyright: ignore
+    assert math.isnan(log_spectral_product(found))
+    model[1].weight.data.zero_()  # pyright: ignore
+    assert log_spectral_product(found) == -math.inf

@@ -50,7 +50,7 @@ def test_every_network_has_the_kernel_of_its_jacobian(case: Case):
 
 
 @pytest.mark.parametrize("block", [1, 200, 1 << 26])
-@pytest.mark.parametrize("way", ["_by_jacobian", "_by_places"])
+@pytest.mark.parametrize("way", ["_by_jacobian", "_by_pairs"])
 def test_both_ways_and_all_blocks_give_one_convolution(way: str, block: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ntk, "BLOCK", block)
     draws = torch.Generator().manual_seed(0)
