@@ -25,8 +25,9 @@ from orchestrator.running.stopping import Interrupted, leave_now
 from orchestrator.storage.writing import explain, reason
 
 FORMATS = ("text", "markdown", "csv", "latex", "parquet", "json", "html")
-ARRAY = "train like nodes together, N at once; auto (default): on GPUs, as many as is fastest"
-ON = "with --address: only machines that Ray has labelled so; once for each label"
+ARRAY = "train similar nodes together, N at once; auto (default): on GPUs, as many as is fastest"
+ON = "with --address: only machines that Ray has labelled so; repeat for each label"
+STORE = "where results are kept: a folder, or s3://BUCKET/PREFIX (default ./runs)"
 COMMANDS = {
     "run": "run",
     "plan": "plan",
@@ -46,6 +47,7 @@ COMMANDS = {
     "import": "elsewhere",
     "schema": "schema",
     "list": "things",
+    "describe": "things",
     "data": "things",
     "ui": "mlflow",
     "sync": "mlflow",
@@ -91,22 +93,17 @@ def _add_spec(command: argparse.ArgumentParser) -> None:
 
 
 def _add_machine(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one a core)")
+    command.add_argument("--jobs", type=_positive, metavar="N", help="groups at once (default: one per core)")
     command.add_argument("--gpus", type=_count, default=0, metavar="N", help="GPUs to use (default 0)")
     command.add_argument("--array", type=_array, default="auto", metavar="off|auto|N", help=ARRAY)
 
 
 def _add_store(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--store",
-        default="runs",
-        metavar="STORE",
-        help="what sweeps made: a folder, or s3://BUCKET/PREFIX (default ./runs)",
-    )
+    command.add_argument("--store", default="runs", metavar="STORE", help=STORE)
 
 
 def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
-    run = commands.add_parser("run", help="run what is missing of sweeps and print their tables")
+    run = commands.add_parser("run", help="run what is missing from sweeps and print their tables")
     _add_spec(run)
     _add_machine(run)
     run.add_argument("--address", metavar="A", help="a running Ray (default: one of our own on this machine)")
@@ -114,9 +111,7 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
     run.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     run.add_argument("--inline", action="store_true", help="everything in this process, without Ray")
     run.add_argument("--only", metavar="KEY", help="one trial only, of that key or with a node of it; the rest stays")
-    run.add_argument(
-        "--debug", action="store_true", default=argparse.SUPPRESS, help="with --inline: a debugger on error"
-    )
+    run.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="--inline: a debugger on error")
     run.add_argument("--yes", action="store_true", help="do not ask before more than one GPU-hour")
     shown = run.add_mutually_exclusive_group()
     shown.add_argument("--plain", action="store_true", help="lines instead of a live view")
@@ -129,17 +124,15 @@ def _add_run(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_readers(commands: argparse._SubParsersAction[_Parser]) -> None:
-    status = commands.add_parser("status", help="how far sweeps are")
+    status = commands.add_parser("status", help="show how far sweeps are")
     status.add_argument("name", nargs="?", metavar="NAME", help="a sweep (default: all of the store)")
     status.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
-    status.add_argument("--follow", action="store_true", help="go on while one of them runs: a line at each change")
+    status.add_argument("--follow", action="store_true", help="keep going while one runs: a line at each change")
     status.add_argument("--tracking-uri", metavar="U", help="ask an MLflow server, where the store cannot be seen")
     _add_store(status)
-    logs = commands.add_parser("logs", help="what a sweep wrote to its log, or what is known of one trial")
+    logs = commands.add_parser("logs", help="show a sweep's log, or all that is known of one trial")
     logs.add_argument("name", metavar="NAME")
-    logs.add_argument(
-        "--trial", metavar="KEY", help="of a trial or of a node, or as much of its beginning as is needed"
-    )
+    logs.add_argument("--trial", metavar="KEY", help="of a trial or a node; its first digits are enough")
     logs.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
     _add_store(logs)
     stop = commands.add_parser("stop", help="ask whoever runs a sweep, on any machine, to stop in good order")
@@ -165,8 +158,8 @@ def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:
     figures.add_argument("name", metavar="NAME", help="a sweep, or a bundle of one")
     figures.add_argument("--figure", metavar="FIGURE", help="one figure only")
     figures.add_argument("--format", choices=("svg", "pdf", "png"), default="svg")
-    figures.add_argument("--output", type=Path, metavar="DIR", help="where to (default: sweeps/NAME/figures/)")
-    report = commands.add_parser("report", help="one page of HTML a sweep, and an index of several")
+    figures.add_argument("--output", type=Path, metavar="DIR", help="a folder (default: sweeps/NAME/figures/)")
+    report = commands.add_parser("report", help="write one HTML page per sweep, and an index if there are several")
     report.add_argument("names", nargs="+", metavar="NAME", help="sweeps, or bundles of them")
     report.add_argument("--output", type=Path, metavar="PATH", help="the page, or the folder of several")
     report.add_argument("--bundle", type=Path, metavar="FILE", help="pack the sweep into a .zip or .tar.gz instead")
@@ -176,9 +169,9 @@ def _add_reports(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_explainers(commands: argparse._SubParsersAction[_Parser]) -> None:
-    why = commands.add_parser("why", help="what a node is, who needs it, why it will run again or not")
-    why.add_argument("key", metavar="KEY", help="of a node, or as much of its beginning as no other has")
-    diff = commands.add_parser("diff", help="in what two sweeps differ, or a sweep file and the store")
+    why = commands.add_parser("why", help="explain a node: what it is, who needs it, why it will or will not run")
+    why.add_argument("key", metavar="KEY", help="of a node; its first digits are enough if they are unique")
+    diff = commands.add_parser("diff", help="show how two sweeps differ, or a sweep file and the store")
     diff.add_argument("first", metavar="A", help="a sweep file, or the name of a sweep of the store")
     diff.add_argument("second", nargs="?", metavar="B", help="another (default: the sweep of the store of that name)")
     diff.add_argument("--scale", help="of files: a named overlay")
@@ -192,29 +185,34 @@ def _add_explainers(commands: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_elsewhere(commands: argparse._SubParsersAction[_Parser]) -> None:
-    export = commands.add_parser("export", help="write what is missing for a machine without Ray and MLflow")
+    export = commands.add_parser("export", help="pack the missing nodes for a machine without Ray and MLflow")
     _add_spec(export)
     export.add_argument("folder", type=Path, metavar="DIR", help="a new folder: `python -m workloads run DIR OUT`")
-    taking = commands.add_parser("import", help="add what such a machine computed to the store")
+    taking = commands.add_parser("import", help="add to the store what such a machine computed")
     taking.add_argument("folders", nargs="+", type=Path, metavar="OUT", help="what `python -m workloads run` wrote")
     _add_store(taking)
 
 
 def _add_others(commands: argparse._SubParsersAction[_Parser]) -> None:
     commands.add_parser("schema", help="print the JSON schema of sweep files, for editors")
-    listing = commands.add_parser("list", help="what there is to use in a sweep")
+    listing = commands.add_parser("list", help="list what a sweep can use")
     listing.add_argument("kind", nargs="?", choices=KINDS)
     _add_store(listing)
-    data = commands.add_parser("data", help="look after data sets")
-    check = data.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser).add_parser(
-        "check", help="say what is there and whether its checksum is right"
-    )
+    describe = commands.add_parser("describe", help="describe a model, measure, workload, sweep ...")
+    describe.add_argument("thing", metavar="THING", help="a name, a sweep file, or package.module")
+    _add_store(describe)
+    data = commands.add_parser("data", help="check or fetch data sets")
+    actions = data.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
+    check = actions.add_parser("check", help="say which data sets are there and whether their checksums are right")
     check.add_argument("name", nargs="?", metavar="NAME", help="one data set (default: all)")
-    check.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
-    show = commands.add_parser("ui", help="the MLflow UI of the store, on this machine only")
+    fetch = actions.add_parser("fetch", help="download a published data set with torchvision, then check it")
+    fetch.add_argument("name", metavar="NAME")
+    for action in (check, fetch):
+        action.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")
+    show = commands.add_parser("ui", help="serve the MLflow UI of the store, on this machine only")
     show.add_argument("--port", type=_positive, default=5000, metavar="P", help="the next free one if taken")
     _add_store(show)
-    sync = commands.add_parser("sync", help="send MLflow what it has not got yet")
+    sync = commands.add_parser("sync", help="send MLflow whatever it still lacks")
     sync.add_argument("--tracking-uri", metavar="U", help="an MLflow server (default: sqlite in the store)")
     sync.add_argument("--rebuild", action="store_true", help="make all runs again from the store")
     sync.add_argument("--data", type=Path, metavar="DIR", help="where data sets lie (else $SWEEP_DATA, ./data)")

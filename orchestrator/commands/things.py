@@ -1,4 +1,4 @@
-"""`sweep list` and `sweep data`: what there is to use."""
+"""`sweep list`, `sweep describe` and `sweep data`: what there is to use."""
 
 from __future__ import annotations
 
@@ -22,15 +22,29 @@ def list_command(request: Namespace) -> int:
     return 0
 
 
-def data_command(request: Namespace) -> int:
-    """`sweep data check`: exit code 2 if a data set that was asked for is missing or damaged."""
-    from workloads.datasets.check import check, names
+def describe_command(request: Namespace) -> int:
+    """`sweep describe`: what one thing is, and what a sweep file may set of it."""
+    from orchestrator.findings.description import describe
 
-    if request.name is not None and request.name not in names():
-        raise NotFound(f"no data set {request.name!r}; {allowed(request.name, names())}")
-    states = [check(name, data_dir(request)) for name in names() if request.name in (None, name)]
+    print(describe(request.thing, Store.at(request.store).refresh()))
+    return 0
+
+
+def data_command(request: Namespace) -> int:
+    """`sweep data check|fetch`: exit code 2 if a data set that was asked for is missing or damaged."""
+    from workloads.datasets.check import check, fetch, names
+
+    name: str | None = request.name
+    if name is not None and name not in names():
+        raise NotFound(f"no data set {name!r}; {allowed(name, names())}")
+    if name is not None and request.action == "fetch":
+        try:
+            fetch(name, data_dir(request))
+        except (OSError, RuntimeError) as error:  # what torchvision raises of networks, disks and checksums
+            raise DataError(f"{name} could not be fetched: {error}") from error
+    states = [check(each, data_dir(request)) for each in names() if name in (None, each)]
     for state in states:
         print(state)
-    if request.name and not all(state.ready for state in states):
-        raise DataError(f"{request.name} is not ready in {data_dir(request)}")
+    if name and not all(state.ready for state in states):
+        raise DataError(f"{name} is not ready in {data_dir(request)}")
     return 0

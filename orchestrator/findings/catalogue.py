@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from orchestrator.store import Store
-from workloads.contract import SHIPPED, load_workload
+from workloads.contract import SHIPPED, Config, load_workload
+
+PARTS = {
+    "models": "Model",
+    "datasets": "Dataset",
+    "losses": "Loss",
+    "optimizers": "Optimizer",
+    "regularizers": "Regularizer",
+    "schedules": "Schedule",
+    "adversaries": "Adversary",
+    "events": "Event",
+}
+"""Kind -> the union in `workloads.KIND` of what may be chosen by `name`."""
 
 
 def catalogue(store: Store) -> dict[str, Mapping[str, str]]:
@@ -15,8 +28,7 @@ def catalogue(store: Store) -> dict[str, Mapping[str, str]]:
     return {
         "workloads": {name: _sentence(inspect.getmodule(load_workload(name).run)) for name in SHIPPED},
         "measures": _measures(),
-        "models": _members("workloads.models", "Model"),
-        "datasets": _members("workloads.datasets", "Dataset"),
+        **{kind: {name: _sentence(part) for name, part in members(kind).items()} for kind in ("models", "datasets")},
         "sweeps": {path.parent.name: "" for path in sorted((store.root / "sweeps").glob("*/plan.json"))},
     }
 
@@ -27,12 +39,10 @@ def _measures() -> dict[str, str]:
     return {name: _sentence(found.function) for name, found in sorted(MEASURES.items())}
 
 
-def _members(module: str, union: str) -> dict[str, str]:
-    """The members of a union of parts by their tags."""
-    import importlib
-
-    choices = get_args(getattr(importlib.import_module(module), union))[0]
-    return {part.model_fields["name"].default: _sentence(part) for part in get_args(choices) or (choices,)}
+def members(kind: str) -> dict[str, type[Config]]:
+    """The parts of a kind in `PARTS`, by name."""
+    choices = get_args(getattr(importlib.import_module(f"workloads.{kind}"), PARTS[kind]))[0]
+    return {part.model_fields["name"].default: part for part in get_args(choices) or (choices,)}
 
 
 def _sentence(thing: Any) -> str:

@@ -190,10 +190,10 @@ def _results() -> dict[str, Schema]:
     """Tables, figures and claims, from the classes that read them; their `name` is the key above."""
     found: dict[str, Schema] = {}
     for name, shape in (("Table", TableSpec), ("Claim", ClaimSpec)):
-        found[name] = _without_name(_spread(name, TypeAdapter(shape).json_schema(), found))
+        found[name] = _without_name(_spread(TypeAdapter(shape).json_schema(), found))
     kinds: Schema = {}
     for kind, shape in KINDS.items():
-        kinds[kind] = _without_name(_spread(kind, TypeAdapter(shape).json_schema(), found))
+        kinds[kind] = _without_name(_spread(TypeAdapter(shape).json_schema(), found))
     choice = [
         {"if": {"properties": {"kind": {"const": kind}}, "required": ["kind"]}, "then": schema}
         for kind, schema in kinds.items()
@@ -203,7 +203,7 @@ def _results() -> dict[str, Schema]:
     return found
 
 
-def _spread(name: str, schema: Schema, definitions: dict[str, Schema]) -> Schema:
+def _spread(schema: Schema, definitions: dict[str, Schema]) -> Schema:
     definitions.update({key: _clean(value) for key, value in schema.pop("$defs", {}).items()})
     return _clean(schema)
 

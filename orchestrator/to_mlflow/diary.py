@@ -33,7 +33,7 @@ class Diary:
         last.update(dict.fromkeys(values, event.step))
         return values
 
-    def ended(self, event: NodeDone | NodeFailed | NodeSkipped, label: str) -> None:
+    def ended(self, event: NodeDone | NodeFailed | NodeSkipped) -> None:
         """A node ended."""
         last = self._last.pop(event.key, {})
         self._told.pop(event.key, None)

@@ -176,7 +176,7 @@ class Runs:
 
     def _close_node(self, event: NodeDone | NodeFailed | NodeSkipped) -> Iterator[Operation]:
         key = event.key
-        self._diary.ended(event, self.plan.nodes[key].label)
+        self._diary.ended(event)
         if isinstance(event, NodeDone):
             self._outcomes[key] = event.outcome
         elif isinstance(event, NodeFailed):

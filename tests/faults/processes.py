@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pyarrow.parquet
+
+from tests.command import can_be_here, sweep_here
 
 REPO = Path(__file__).resolve().parents[2]
 WAIT = 200.0  # seconds; for what happens in a few, on a machine that does much else
@@ -109,7 +111,9 @@ class Driver:
 
 
 def sweep(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    """One command, from its beginning to its end."""
+    """One command, from its beginning to its end; in this process, unless its environment is another."""
+    if not environment and can_be_here(*arguments):
+        return sweep_here(*arguments)
     command = [sys.executable, "-m", "orchestrator.cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONPATH": str(REPO), **environment}
     return subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=WAIT, env=environment)
@@ -169,20 +173,3 @@ def assert_undisturbed(store: Path, undisturbed: Path, name: str = "nets") -> No
 
 def outcomes(store: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in sorted(store.glob("nodes/??/*/outcome.json"))]
-
-
-@contextmanager
-def children_ended() -> Iterator[None]:
-    """See that whatever was started inside has ended soon after."""
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
-    yield
-    wait_for(
-        lambda: (
-            not [
-                child
-                for child in psutil.Process().children(recursive=True)
-                if child.pid not in before and not gone(child.pid)
-            ]
-        ),
-        "the end of all that was started",
-    )

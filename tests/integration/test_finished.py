@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.store import Store
 from orchestrator.to_mlflow.server import embedded_uri
-from tests.integration.test_sweep import REPO
+from tests.command import sweep_here
 
 SPEC = """
 name: ends
@@ -29,8 +27,7 @@ KEPT = ("report/index.html", "figures/line.svg")
 
 
 def run(spec: Path, store: Path) -> str:
-    command = [sys.executable, "-m", "orchestrator.cli", "run", str(spec), "--store", str(store), "--inline", "--plain"]
-    done = subprocess.run(command, cwd=REPO, capture_output=True, text=True, timeout=200)
+    done = sweep_here("run", spec, "--store", store, "--inline", "--plain")
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,8 +56,7 @@ def test_a_run_ends_with_its_report_and_a_figure_that_fails_costs_no_other(tmp_p
         assert Path(client.download_artifacts(parent.info.run_id, name, str(tmp_path))).read_bytes() == content
     assert "figures/wrong.svg was not made: NotFound: " in said
 
-    command = [sys.executable, "-m", "orchestrator.cli", "report", "ends", "--store", str(store)]
-    subprocess.run(command, cwd=REPO, check=True, capture_output=True)
+    assert sweep_here("report", "ends", "--store", store).returncode == 0
     assert (folder / "report" / "index.html").read_bytes() == made["report/index.html"], "`sweep report` makes the same"
 
     (folder / "report" / "index.html").unlink()

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import numpy
@@ -16,6 +17,7 @@ import pytest
 
 from orchestrator.storage.outcome import from_json, to_json
 from orchestrator.store import Outcome
+from tests.command import sweep_here
 
 REPO = Path(__file__).resolve().parents[2]
 NETS = """
@@ -68,10 +70,15 @@ def objects() -> bytes:
     return buffer.getvalue()
 
 
-def sweep(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def sweep(folder: Path, *arguments: str, own: bool = False) -> subprocess.CompletedProcess[str]:
+    """In that folder, in this process, or in one of its `own` where it matters what that has imported before."""
     command = [sys.executable, "-m", "orchestrator.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+    if own:
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+    else:
+        with chdir(folder):
+            done = sweep_here(*arguments)
     assert not [*folder.rglob("owned")], (arguments, done.stdout + done.stderr)
     assert "Traceback" not in done.stderr, (arguments, done.stderr)
     return done
@@ -179,11 +186,11 @@ def test_code_that_lies_in_a_store_is_not_imported(folder: Path, package: bool) 
         "gc",
         "run runs/sweeps/hostile/spec.yaml",
     ):
-        sweep(folder, *line.split(), *(["--inline"] if line.startswith("run") else []))
-    said = sweep(folder, "status", "hostile")
+        sweep(folder, *line.split(), *(["--inline"] if line.startswith("run") else []), own=True)
+    said = sweep(folder, "status", "hostile", own=True)
     assert said.returncode == 2
     assert "runs" in said.stderr
-    inside = sweep(store, "status", "hostile", "--store", ".")
+    inside = sweep(store, "status", "hostile", "--store", ".", own=True)
     assert inside.returncode == 2
 
 

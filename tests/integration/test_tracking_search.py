@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet
@@ -13,9 +11,9 @@ from orchestrator.findings.levels import level_text
 from orchestrator.store import Store
 from orchestrator.to_mlflow.naming import mlflow_name
 from orchestrator.to_mlflow.server import embedded_uri
+from tests.command import sweep_here
 
 pytestmark = [pytest.mark.mlflow, pytest.mark.timeout(300)]
-REPO = Path(__file__).resolve().parents[2]
 SWEEP = """
 name: search
 stages:
@@ -43,8 +41,7 @@ def test_search_runs_agrees_with_the_records(tmp_path: Path, monkeypatch: pytest
 
     spec, store = tmp_path / "search.yaml", Store.at(tmp_path / "store")
     spec.write_text(SWEEP)
-    command = [sys.executable, "-m", "orchestrator.cli", "run", spec, "--store", store.root, "--inline", "--quiet"]
-    run = subprocess.run([*map(str, command)], cwd=REPO, capture_output=True, text=True, timeout=250)
+    run = sweep_here("run", spec, "--store", store.root, "--inline", "--quiet")
     assert run.returncode == 0, run.stderr
     monkeypatch.setenv("MLFLOW_TRACKING_URI", embedded_uri(store))
     records = pyarrow.parquet.read_table(store.root / "records" / "search" / "trials.parquet").to_pandas()

@@ -1,4 +1,4 @@
-"""What `sweep data check` says: which data sets are there, and whether their checksums are right."""
+"""`sweep data`: which data sets are there, whether their checksums are right, and how a published one is fetched."""
 
 from __future__ import annotations
 
@@ -51,3 +51,17 @@ def check(name: str, data_dir: Path) -> State:
         what = f"{data_dir / published.folder}: {', '.join(damaged)} damaged"
         return State(name, False, f"{what}; remove it, then {published.remedy(data_dir)}")
     return State(name, True, f"{data_dir / published.folder}: {len(published.files)} files, md5 as published")
+
+
+def fetch(name: str, data_dir: Path) -> None:
+    """Download a data set with torchvision unless it is there, undamaged; nothing where no download is known.
+
+    Raises:
+        OSError: the network or the disk failed.
+        RuntimeError: what came has another checksum than the published one.
+    """
+    published = KNOWN.get(name)
+    if published is not None and not check(name, data_dir).ready:
+        import torchvision
+
+        getattr(torchvision.datasets, published.source)(str(data_dir), download=True)

@@ -23,7 +23,7 @@ def test_the_log_of_a_run_tells_what_became_of_its_nodes() -> None:
     diary = Diary()
     diary.started(NodeStarted("a", T, "host:1"))
     diary.fresh(NodeLogged("a", 7, {"loss": 1.0}, T))
-    diary.ended(NodeFailed("a", Failure("a", "ValueError: no", "Traceback\n  here", {}), T + 5), "fit")
+    diary.ended(NodeFailed("a", Failure("a", "ValueError: no", "Traceback\n  here", {}), T + 5))
     meta = {"finished": T + 9, "host": "h", "device": "cpu", "resumed_at": 3, "array": 4}
     done = Outcome("b", "toy", "done", {"loss": 0.5}, {}, 0, None, 1.5, meta, {})
     text = diary.text({"fit": "a", "go_on": "b", "unknown": "c"}, {"b": done})
