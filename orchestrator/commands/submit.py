@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import os
 import re
 import shlex
-import socket
 import sys
 import time
 from argparse import Namespace
@@ -22,6 +20,7 @@ from orchestrator.commands.request import data_dir, planned, refuse_equal_names
 from orchestrator.errors import NotFound, SweepError, allowed
 from orchestrator.planning.outlook import missing_data
 from orchestrator.running.resources import label
+from orchestrator.storage.leases import user_here
 from orchestrator.store import Store
 
 FOLLOW_SECONDS = 2.0
@@ -96,7 +95,7 @@ def _start(server: JobServer, made: Archive, names: Sequence[str], store: str) -
         "store": store,
         "identity": made.identity,
         "archive": made.name,
-        "by": f"{getpass.getuser()} on {socket.gethostname()}",
+        "by": user_here(),
     }
     server.submit(id, ENTRYPOINT, package, metadata)
     return id

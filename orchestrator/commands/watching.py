@@ -18,6 +18,7 @@ from orchestrator.storage.leases import BEAT, Driver, Leases
 from orchestrator.storage.nodelog import node_log
 from orchestrator.store import Store
 from orchestrator.terminal.finding import find_trial
+from orchestrator.terminal.wording import store_option
 
 FOLLOW_SECONDS = 2.0  # between looks at the store
 SILENCE = 3 * BEAT  # a driver that has not been heard of for so long is said to be silent
@@ -27,7 +28,11 @@ ERRORS = 3  # of a sweep, shown by status
 
 @dataclass(frozen=True)
 class State:
-    """How far a sweep is, as the store has it."""
+    """How far a sweep is, as the store has it.
+
+    Attributes:
+        option: What names the store to the next command, where it is not the usual one.
+    """
 
     name: str
     trials: int
@@ -37,6 +42,7 @@ class State:
     running: int
     failed: dict[str, str]
     drivers: tuple[str, ...]
+    option: str = ""
 
     @property
     def counts(self) -> str:
@@ -52,7 +58,7 @@ class State:
         lines = [self.counts, *(f"  run by {driver}" for driver in self.drivers)]
         lines += [f"  failed: {label}: {error}" for label, error in shown]
         lines += [f"  and {more} more"] if more else []
-        lines += [f"  tracebacks: sweep logs {self.name} --trial KEY"] if shown else []
+        lines += [f"  tracebacks: sweep logs {self.name}{self.option} --trial KEY"] if shown else []
         return "\n".join(lines)
 
 
@@ -125,7 +131,8 @@ def _state(store: Store, leases: Leases, plan: Plan) -> State:
     leased = leases.leased() & plan.nodes.keys()
     running = sum(leases.holder(key) is not None for key in leased - {*held})
     drivers = tuple(sorted(_driver_text(leases, driver) for driver in leases.drivers() if driver.sweep == name))
-    return State(name, described["trials"], described["trials_done"], total, done, running, errors, drivers)
+    counts = described["trials"], described["trials_done"], total, done, running
+    return State(name, *counts, errors, drivers, store_option(store))
 
 
 def _error(store: Store, key: str) -> str:

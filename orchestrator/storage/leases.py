@@ -54,6 +54,15 @@ class Driver:
         return self.boot == _boot() and self.started == _start_time(self.pid) != ""
 
 
+def user_here() -> str:
+    """Who asks for something, in words; a container may have a user without a name."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # by version of Python
+        user = f"user {os.getuid()}"
+    return f"{user} on {socket.gethostname()}"
+
+
 def _boot() -> str:
     """Which start of this host's kernel this is."""
     try:
@@ -151,7 +160,7 @@ class Leases:
 
     def ask_to_stop(self, driver: Driver) -> None:
         """Ask a driver, wherever it runs, to stop in good order; it looks every second."""
-        self._board.write(_request(driver.name), f"{getpass.getuser()} on {socket.gethostname()}")
+        self._board.write(_request(driver.name), user_here())
 
     def silent(self, driver: Driver) -> float:
         """Seconds since the last heartbeat of a driver, as far as the clocks of two machines agree."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-from pathlib import Path
 from typing import Any
 
 from orchestrator import record, tables
@@ -15,7 +13,7 @@ from orchestrator.run import Summary
 from orchestrator.store import Store
 from orchestrator.terminal.failures import debug_command
 from orchestrator.terminal.tally import Tally
-from orchestrator.terminal.wording import duration
+from orchestrator.terminal.wording import duration, store_option
 
 ERRORS = 5  # distinct errors shown; the records have all
 
@@ -58,7 +56,7 @@ def _errors(summary: Summary, plan: Plan, store: Store, tally: Tally) -> str:
             lines.append(f"      {debug_command(plan, key, store)}")
     if len(shown) > ERRORS:
         lines.append(f"  and {len(shown) - ERRORS} more kinds")
-    tracebacks = f"  tracebacks: sweep logs {plan.spec.record_name}{_where(store)} --trial KEY"
+    tracebacks = f"  tracebacks: sweep logs {plan.spec.record_name}{store_option(store)} --trial KEY"
     return "\n".join(["What failed (run again to try once more):", *lines, tracebacks])
 
 
@@ -87,13 +85,8 @@ def closing_fields(plan: Plan, store: Store, summary: Summary, tally: Tally) -> 
     }
 
 
-def _where(store: Store) -> str:
-    """The option that names the store, where it is needed."""
-    return "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(store.uri)}"
-
-
 def _places(store: Store, name: str, summary: Summary) -> str:
-    where = _where(store)
+    where = store_option(store)
     lines = [
         f"Records   {store.records_folder(name) / 'trials.parquet'}",
         f"Table     sweep table {name}{where} --format latex",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
+
+from orchestrator.store import Store
 from orchestrator.terminal.tally import Left, Tally
 
 
@@ -63,3 +67,8 @@ def pace_text(tally: Tally, now: float) -> str:
         if rate * seconds >= 1:
             return f"{rate * seconds:.1f} nodes/{unit}"
     return f"{rate * 3600:.1f} nodes/h"
+
+
+def store_option(store: Store) -> str:
+    """What names the store to the next command: nothing where that finds it by itself."""
+    return "" if store.root == Path("runs").absolute() else f" --store {shlex.quote(store.uri)}"

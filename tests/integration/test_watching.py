@@ -73,6 +73,7 @@ def test_a_failed_trial_says_how_to_debug_it_and_the_command_works(tmp_path: Pat
     assert "'error'" in alone.stdout, "the frame of the workload can be looked at"
     assert pyarrow.parquet.read_table(store / "records" / "bad" / "trials.parquet").num_rows == 2, "of the whole plan"
     key = line.split("--only ")[1].split()[0]
+    assert f"  tracebacks: sweep logs bad --store {store} --trial KEY" in sweep("status", "--store", store).stdout
     logs = sweep("logs", "bad", "--trial", key, "--store", store).stdout
     assert "failed on" in logs
     assert "Traceback" in logs

@@ -118,3 +118,14 @@ def test_racing_drivers_share_the_nodes_without_overlap(store: Store):
     for racer in racers:
         racer.join()
     assert len(won) == len(set(won)) == 200
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become a user without a name")
+def test_a_user_without_a_name_can_ask_for_a_stop():
+    """As in a container that runs under a number that its passwd does not have."""
+    code = "import os; from orchestrator.storage.leases import user_here; os.setuid(54321); print(user_here())"
+    nameless = {
+        name: value for name, value in os.environ.items() if name not in ("LOGNAME", "USER", "LNAME", "USERNAME")
+    }
+    said = subprocess.run([sys.executable, "-c", code], env=nameless, capture_output=True, text=True, check=True).stdout
+    assert said.startswith("user 54321 on ")
