@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.context import START, WEIGHTS
+from orchestrator.storage.contents import ARRAYS, HISTORY
 from workloads.alone import artifacts
 from workloads.contract import Result
 
@@ -23,9 +24,9 @@ def files_of(
     if isinstance(result.start, Mapping):
         files[START] = partial(_write_tensors, result.start)
     if result.arrays:
-        files["arrays.npz"] = partial(_write_arrays, result.arrays)
+        files[ARRAYS] = partial(_write_arrays, result.arrays)
     if history:
-        files["history.parquet"] = partial(_write_history, history)
+        files[HISTORY] = partial(_write_history, history)
     files |= {f"{artifacts.FOLDER}/{name}": partial(_write_artifact, content) for name, content in kept.items()}
     return files
 

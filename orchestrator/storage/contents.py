@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy
     import pyarrow
 
-ARRAYS = "arrays.npz"
+ARRAYS, HISTORY = "arrays.npz", "history.parquet"
 
 
 class Damaged(StoreError):
@@ -28,6 +28,17 @@ class Damaged(StoreError):
     def __init__(self, key: str, message: str) -> None:
         self.key = key
         super().__init__(message)
+
+
+def parsed_history(content: bytes) -> pyarrow.Table | None:
+    """What a node logged; None where the bytes are no Parquet file: whoever writes in a store can make a checksum."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.read_table(pyarrow.BufferReader(content))
+    except (pyarrow.ArrowException, OSError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -43,14 +54,14 @@ class Contents:
         """What a node logged, one row per step; None if it logged nothing.
 
         Raises:
-            Damaged: the file is not what was written.
+            Damaged: the file is not what was written, or no Parquet file, whatever its checksum says.
         """
-        import pyarrow
-        import pyarrow.parquet
-
-        if "history.parquet" not in outcome.files:
+        if HISTORY not in outcome.files:
             return None
-        return pyarrow.parquet.read_table(pyarrow.BufferReader(self.content(outcome, "history.parquet")))
+        table = parsed_history(self.content(outcome, HISTORY))
+        if table is None:
+            raise Damaged(outcome.key, f"{self.node_folder(outcome.key) / HISTORY}: damaged (no Parquet file)")
+        return table
 
     def weights(self, outcome: Outcome, name: str = "weights.safetensors") -> dict[str, Any]:
         """The tensors of one file of a node.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.storage.contents import ARRAYS, HISTORY
 from orchestrator.store import Damaged, Outcome, Store
 from orchestrator.to_mlflow.naming import milliseconds, mlflow_name
 
@@ -12,8 +13,6 @@ if TYPE_CHECKING:
     import pyarrow
 
 ARTIFACTS = "artifacts/"  # what a workload logged through its context, in the node's folder
-HISTORY = "history.parquet"
-ARRAYS = "arrays.npz"
 WHERE = {"host": "sweep.host", "device": "sweep.device", "gpu": "sweep.gpu"}
 POINTS = 1000  # a line of the spool has at most so many
 

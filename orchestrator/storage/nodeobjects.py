@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.storage.bucket import Bucket
+from orchestrator.storage.contents import HISTORY, parsed_history
 from orchestrator.storage.outcome import OUTCOME, Outcome, from_json
 from orchestrator.store import FEW
 
@@ -92,5 +93,10 @@ class NodeObjects:
         outcome = self.outcome(key)
         if outcome is None:
             return False
-        found = ((self.bucket.get(file_name(outcome, name)), digest) for name, digest in outcome.files.items())
-        return all(item is not None and hashlib.sha256(item.content).hexdigest() == digest for item, digest in found)
+        for name, digest in outcome.files.items():
+            found = self.bucket.get(file_name(outcome, name))
+            if found is None or hashlib.sha256(found.content).hexdigest() != digest:
+                return False
+            if name == HISTORY and parsed_history(found.content) is None:
+                return False
+        return True

@@ -69,7 +69,7 @@ def elsewhere(tmp_path: Path) -> dict[str, str]:
 
 def compute(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workloads", "run", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=110)
+    return subprocess.run(command, cwd=REPO, env=environment, capture_output=True, text=True, timeout=280)
 
 
 @pytest.fixture(scope="module")

@@ -75,7 +75,7 @@ def sweep(folder: Path, *arguments: str, own: bool = False) -> subprocess.Comple
     command = [sys.executable, "-m", "orchestrator.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(REPO)}
     if own:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=100)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
     else:
         with chdir(folder):
             done = sweep_here(*arguments)
@@ -155,6 +155,10 @@ def test_files_of_a_node_execute_nothing(folder: Path, name: str, content: str) 
     if name == "weights.safetensors":
         assert done.returncode == 1
         assert "failed" in done.stdout + done.stderr
+    if name == "history.parquet":
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "computed again" in done.stdout + done.stderr
+        assert PICKLE not in [path.read_bytes() for path in folder.glob("runs/nodes/??/*/history.parquet")]
 
 
 @pytest.mark.slow

@@ -55,7 +55,7 @@ tables:
 """
 
 
-def sweep(*arguments: object, timeout: float = 110) -> subprocess.CompletedProcess[str]:
+def sweep(*arguments: object, timeout: float = 280) -> subprocess.CompletedProcess[str]:
     """One command: a run with Ray in a process of its own, all others in this one."""
     if can_be_here(*arguments):
         return sweep_here(*arguments)

@@ -33,7 +33,7 @@ axes:
 
 def sweep(*arguments: object, typed: str = "") -> subprocess.CompletedProcess[str]:
     command = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(command, cwd=REPO, input=typed, capture_output=True, text=True, timeout=120)
+    return subprocess.run(command, cwd=REPO, input=typed, capture_output=True, text=True, timeout=280)
 
 
 @pytest.mark.parametrize("engine", [["--inline"], ["--jobs", "1"]], ids=["inline", "ray"])

@@ -50,7 +50,7 @@ def test_every_table_compiles_as_it_is(latex: None, tmp_path: Path) -> None:
     texts = [path.read_text(encoding="utf-8") for path in sorted(tables.FOLDER.glob("*.tex"))]
     (tmp_path / "tables.tex").write_text(DOCUMENT.replace("TABLES", "\n\\clearpage\n".join(texts)), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=280)
     assert done.returncode == 0, done.stdout[-2000:]
     log = (tmp_path / "tables.log").read_text(errors="replace")
     assert not re.findall(r"^(?:!.*|.*Missing character.*|LaTeX Warning: (?!Label|There were).*)$", log, re.MULTILINE)
@@ -73,7 +73,7 @@ def test_levels_of_any_letters_compile_and_are_all_there(latex: None, tmp_path: 
     text = render(table(spec, pyarrow.Table.from_pylist(rows), tmp_path), "latex")
     (tmp_path / "odd.tex").write_text(DOCUMENT.replace("TABLES", text), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "odd.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=280)
     assert done.returncode == 0, done.stdout[-2000:]
     if shutil.which("pdftotext"):
         shown = subprocess.run(["pdftotext", "-layout", "odd.pdf", "-"], cwd=tmp_path, capture_output=True, text=True)

@@ -293,7 +293,7 @@ def test_running_out_of_memory_halves_the_array_and_goes_on():
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=110,
+        timeout=280,
         env={**os.environ, "MALLOC_ARENA_MAX": "1"},  # an arena for each thread maps 64 MB at once
     )
     assert done.returncode == 0, done.stderr[-2000:]
