@@ -14,6 +14,7 @@ from typing import Literal
 
 from orchestrator.errors import SweepError
 from orchestrator.frontier import Arrays
+from workloads.control_groups import OWN, ROOT, control_groups
 
 
 @dataclass(frozen=True)
@@ -124,21 +125,10 @@ def usable_cores() -> int:
     return max(1, math.floor(min([affinity, *cgroup_limits()])))
 
 
-def cgroup_limits(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[float]:
-    """The CPU limits, in cores, of the control groups that this process is in (version 2 and 1) and of those above."""
-    try:
-        entries = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:  # not Linux
-        return
-    for _, controllers, path in entries:
-        if controllers and "cpu" not in controllers.split(","):
-            continue
-        base = root / "cpu" if controllers else root
-        place = base / path.lstrip("/")
-        for folder in (place, *place.parents):  # in a container the path may be the host's: then the root counts
-            yield from _cgroup_limit(folder)
-            if folder == base:
-                break
+def cgroup_limits(own: Path = OWN, root: Path = ROOT) -> Iterator[float]:
+    """The limits, in cores, of the control groups that this process is in."""
+    for group in control_groups("cpu", own, root):
+        yield from _cgroup_limit(group.folder)
 
 
 def _cgroup_limit(folder: Path) -> Iterator[float]:

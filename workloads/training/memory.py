@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from workloads.control_groups import OWN, ROOT, Group, control_groups
 from workloads.datasets.images import Data
 from workloads.training.array import looked_at_once
 from workloads.training.precision import storage
@@ -26,6 +27,9 @@ USABLE = 0.8  # of what is free: kernels need workspace, and allocators leave ga
 LOOKING = 3  # outputs of the widest layer at once, where none is kept: what goes in, what comes out, one in between
 ROWS = 48  # bytes an image and network: its label, its place in the order, three draws, and the order before a move
 SHORTAGE = "can't allocate memory", "CUDA error: out of memory", "STATUS_ALLOC_FAILED"
+VERSION_1 = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+VERSION_2 = "memory.max", "memory.current", "inactive_file"
+"""Files of a control group with its limit and what it uses, and the line of memory.stat with files that give way."""
 IMAGES = 2  # of a batch, as floats: those that go in, and the padded and mirrored bytes they are cropped from
 
 
@@ -51,30 +55,18 @@ def _free_on_machine() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def free_in_groups(own: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
-    """Bytes left in this process's control groups (version 2 and 1), and those above, that have a memory limit."""
-    try:
-        entries = [line.split(":", 2) for line in own.read_text().splitlines()]
-    except OSError:  # not Linux
-        return
-    for _, controllers, path in entries:
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        base = root / "memory" if controllers else root
-        place = base / path.lstrip("/")
-        for folder in (place, *place.parents):  # in a container the path may be the host's: then the root counts
-            yield from _left_in_group(folder, version_1=bool(controllers))
-            if folder == base:
-                break
+def free_in_groups(own: Path = OWN, root: Path = ROOT) -> Iterator[int]:
+    """Bytes left in each control group that limits this process's memory."""
+    for group in control_groups("memory", own, root):
+        yield from _left_in_group(group)
 
 
-def _left_in_group(folder: Path, version_1: bool) -> Iterator[int]:
+def _left_in_group(group: Group) -> Iterator[int]:
     """Files that are kept in memory count as used there, and give way."""
-    version_2_names = "memory.max", "memory.current", "inactive_file"
-    names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file") if version_1 else version_2_names
+    names = VERSION_1 if group.version == 1 else VERSION_2
     with suppress(OSError, ValueError):  # no limit is the word max, or more than any machine has
-        limit, used = (int((folder / name).read_text()) for name in names[:2])
-        told = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        limit, used = (int((group.folder / name).read_text()) for name in names[:2])
+        told = dict(line.split() for line in (group.folder / "memory.stat").read_text().splitlines())
         yield max(0, limit - used + int(told.get(names[2], 0)))
 
 
