@@ -4,7 +4,7 @@ Ours: layer by layer, from what goes into a layer and the gradients by what come
 same process: 250 backward passes, one for each logit of each image, their gradients as the rows of one matrix, and
 that matrix times its transpose. Both in float32 on the same random images; the least of the ratios counts.
 
-    PYTHONPATH=. python tests/benchmarks/ntk.py [--device cpu] [--images 25] [--rounds 3] [--wide]
+    PYTHONPATH=. python tests/benchmarks/ntk.py [--device cpu] [--images 25] [--rounds 3] [--threads N] [--wide]
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--images", type=int, default=25)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's own number by default")
     parser.add_argument("--wide", action="store_true", help="networks that want a GPU or patience")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -43,9 +43,16 @@ def tangent_kernel(model: nn.Module, images: Tensor) -> Tensor:
     Raises:
         ValueError: a layer with parameters is used twice, or never by calling it.
     """
+    if images.device.type == "cpu" and images.dim() == 4 and not any(map(_unsafe_innermost, model.modules())):
+        images = images.contiguous(memory_format=torch.channels_last)  # a CPU's convolutions are faster so
     with eval_mode(model), torch.enable_grad():
         uses, logits = _forward(model, images)
         return _sum(uses, logits)
+
+
+def _unsafe_innermost(layer: nn.Module) -> bool:
+    """Whether oneDNN's gradient of it may write past its workspace, as `workloads.arrays.layers` tells."""
+    return isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and layer.stride != (1, 1)
 
 
 def _forward(model: nn.Module, images: Tensor) -> tuple[list[Use], Tensor]:
@@ -92,6 +99,8 @@ def _layer(use: Use, d: Tensor) -> Tensor:
         return _linear(layer, use.inputs[0].double(), d.double())
     if isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
         return _convolution(layer, use.inputs[0], d)
+    if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.track_running_stats:
+        return _batch_norm(layer, use.inputs[0], d)
     return _any(use, d)
 
 
@@ -152,8 +161,19 @@ def _mirrored(lower: Tensor) -> Tensor:
     return lower.tril() + lower.tril(-1).T
 
 
+def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, d: Tensor) -> Tensor:
+    r"""$J J^\top$ with $J_{ik} = (\sum_p d_{ik}(o, p)\, \hat x_i(o, p), \sum_p d_{ik}(o, p))$, $\hat x$ normalized."""
+    total = d.new_zeros(d.shape[0] * d.shape[1], d.shape[0] * d.shape[1], dtype=torch.float64)
+    normalized = F.batch_norm(x, layer.running_mean, layer.running_var, eps=layer.eps)
+    for parameter, part in ((layer.weight, d * normalized[:, None]), (layer.bias, d)):
+        if parameter is not None:
+            rows = part.reshape(*d.shape[:3], -1).sum(3).flatten(0, 1).double()
+            total += rows @ rows.T
+    return total
+
+
 def _any(use: Use, d: Tensor) -> Tensor:
-    """Of any layer, by its own derivative: for those with few parameters, such as batch norm."""
+    """Of any layer, by its own derivative: for those with few parameters."""
     parameters = {name: it.detach() for name, it in use.layer.named_parameters(recurse=False)}
 
     def pull(inputs: tuple[Tensor, ...], one: Tensor) -> Tensor:
