@@ -292,4 +292,9 @@ def _torch_version() -> str:
 
 
 def _last_line(error: Failing) -> str:
-    return str(error) if isinstance(error, TimeLimit) else traceback.format_exception_only(error)[-1].strip()
+    """The error by its name and what it says; notes that were added to it are in the traceback only."""
+    if isinstance(error, TimeLimit):
+        return str(error)
+    described = traceback.TracebackException.from_exception(error)
+    described.__notes__ = None
+    return [*described.format_exception_only()][-1].strip()

@@ -15,6 +15,7 @@ from orchestrator.plan import plan as make_plan
 from orchestrator.running.resources import Resources, label
 from orchestrator.spec import SweepSpec, parse_set, read
 from orchestrator.store import Store
+from orchestrator.sweepfile.problems import SET
 
 
 def planned(path: Path, request: Namespace) -> Plan:
@@ -34,6 +35,8 @@ def _overrides(texts: Sequence[str]) -> dict[str, Any]:
         except SpecError as error:
             problems += error.problems
         else:
+            if path in found and found[path] != value:
+                problems.append(Problem(None, f"{SET} {path}", "set twice, to different values"))
             found[path] = value
     if problems:
         raise SpecError(problems)

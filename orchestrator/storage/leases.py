@@ -2,7 +2,7 @@
 
 A lease is a copy of the note that describes its driver, which only one of many can make. It is advice: the store is the
 truth, and two equal nodes are equal. A driver's lease is void at once when its process is gone
-(same host: pid, boot and start time), elsewhere when its heartbeat has not changed for three beats of the observer's
+(same machine: pid, boot and start time), elsewhere when its heartbeat has not changed for three beats of the observer's
 own monotonic clock.
 """
 
@@ -30,7 +30,11 @@ LOOK = 1.0  # seconds between looks for a request to stop
 
 @dataclass(frozen=True)
 class Driver:
-    """A process that runs a sweep, named by its records."""
+    """A process that runs a sweep, named by its records.
+
+    Attributes:
+        machine: Where its pid means something; hosts may share a name, and containers a machine.
+    """
 
     name: str
     host: str
@@ -38,17 +42,18 @@ class Driver:
     boot: str
     started: str
     sweep: str = ""
+    machine: str = ""
 
     @classmethod
     def this(cls, sweep: str = "") -> Driver:
         pid = os.getpid()
-        return cls(uuid.uuid4().hex[:12], socket.gethostname(), pid, _boot(), _start_time(pid), sweep)
+        return cls(uuid.uuid4().hex[:12], socket.gethostname(), pid, _boot(), _start_time(pid), sweep, _machine())
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
     def here(self) -> bool:
-        return self.host == socket.gethostname()
+        return (self.host, self.machine) == (socket.gethostname(), _machine())
 
     def alive_here(self) -> bool:
         return self.boot == _boot() and self.started == _start_time(self.pid) != ""
@@ -61,6 +66,16 @@ def user_here() -> str:
     except (KeyError, OSError):  # by version of Python
         user = f"user {os.getuid()}"
     return f"{user} on {socket.gethostname()}"
+
+
+def _machine() -> str:
+    """This machine, whichever its name and start, and the processes of it that are seen from here."""
+    found = []
+    with contextlib.suppress(OSError):
+        found.append(Path("/etc/machine-id").read_text().strip())
+    with contextlib.suppress(OSError):
+        found.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(found)
 
 
 def _boot() -> str:

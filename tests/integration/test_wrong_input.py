@@ -101,6 +101,7 @@ def test_wrong_sweep_file(case: str, tmp_path: Path):
         (["run", "sweep.yaml", "--scale", "desc"], ["sweep.yaml", "no scale 'desc'"]),
         (["run", "sweep.yaml", "--set", "fit.optimizer.lrr=1"], ["lrr", "did you mean 'lr'"]),
         (["run", "sweep.yaml", "--set", "nonsense"], ["PATH=VALUE"]),
+        (["run", "sweep.yaml", "--set", "seed=1", "--set", "seed=2"], ["--set seed", "set twice"]),
         (["run", "sweep.yaml", "--jobs", "0"], ["--jobs", "at least 1"]),
         (["run", "sweep.yaml", "--job", "x", "--storre", "y"], ["job"]),
         (["run", "sweep.yaml", "--store", "gs://bucket"], ["gs://bucket", "local folder", "s3://BUCKET"]),

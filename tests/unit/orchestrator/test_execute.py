@@ -140,6 +140,18 @@ def test_an_error_of_the_whole_array_fails_those_that_had_not_ended(
     assert bench.error("b") == bench.error("c") == "MemoryError: too large"
 
 
+def test_a_note_on_an_error_is_not_taken_for_the_error(bench: Bench, computing: Callable[[RunArray], None]):
+    def run_array(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
+        error = ValueError("too small")
+        error.add_note("while it was looked at")
+        yield Ended(jobs[0], error, 0.1, 2)
+        yield Ended(jobs[1], Result({"value": 1.0}), 0.1, 2)
+
+    computing(run_array)
+    bench.run(node("a"), node("b"))
+    assert bench.error("a") == "ValueError: too small"
+
+
 def test_a_job_that_an_array_forgets_has_failed(bench: Bench, computing: Callable[[RunArray], None]):
     def run_array(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
         yield Ended(jobs[0], Result({"value": 1.0}), 0.1, 2)

@@ -89,8 +89,11 @@ def test_reused_pid_is_not_the_old_driver(store: Store):
             assert new.claim("ab")
 
 
-def test_driver_elsewhere_is_dead_after_three_missed_beats(store: Store, monkeypatch: pytest.MonkeyPatch):
-    elsewhere = replace(Driver.this(), name="far", host="another-host")
+@pytest.mark.parametrize("where", [{"host": "another-host"}, {"machine": "another of the same name", "boot": "b"}])
+def test_driver_elsewhere_is_dead_after_three_missed_beats(
+    where: dict[str, str], store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    elsewhere = replace(Driver.this(), name="far", **where)
     now = time.monotonic()
     with Leases(store, driver=elsewhere) as far, Leases(store) as near:
         assert far.claim("ab")
