@@ -33,6 +33,7 @@ from orchestrator.storage.nodelog import Printed
 from orchestrator.storage.writing import NotWritable
 from orchestrator.store import Damaged, Failure, Outcome, Scalar, Store
 from workloads.contract import Ended, Hardware, Job, Result, load_workload
+from workloads.failures import last_line
 
 Running = dict[int, tuple[Node, RunContext]]  # by the identity of the context
 Failing = Exception | TimeLimit | SystemExit  # what fails a node; a workload that exits is not to end the run
@@ -292,9 +293,4 @@ def _torch_version() -> str:
 
 
 def _last_line(error: Failing) -> str:
-    """The error by its name and what it says; notes that were added to it are in the traceback only."""
-    if isinstance(error, TimeLimit):
-        return str(error)
-    described = traceback.TracebackException.from_exception(error)
-    described.__notes__ = None
-    return [*described.format_exception_only()][-1].strip()
+    return str(error) if isinstance(error, TimeLimit) else last_line(error)

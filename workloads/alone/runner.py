@@ -22,6 +22,7 @@ from workloads.alone.package import Computed, Failed, PackageNode, code_digest
 from workloads.alone.request import Request, Work
 from workloads.alone.results import Results
 from workloads.contract import Ended, Hardware, Job, Result
+from workloads.failures import last_line
 
 Say = Callable[[str], None]
 SHOWN = 4  # metrics in a line
@@ -149,7 +150,7 @@ class Runner:
                 node = left.pop(id(ended.job.context))
                 self._end(node, contexts[node.key], ended.result, ended.seconds, ended.array)
         except Exception as error:
-            self.say(f"an array of {len(group)} failed, its nodes go on one by one: {_last_line(error)}")
+            self.say(f"an array of {len(group)} failed, its nodes go on one by one: {last_line(error)}")
         self.results.keep_measured(self.measured)
         stopped = self.clock.reached() or any(node.key in self.paused for node in group)
         if left and not stopped:
@@ -210,10 +211,10 @@ class Runner:
 
     def _fail(self, node: PackageNode, context: PackagedContext, error: Exception) -> None:
         text = "".join(traceback.format_exception(error))
-        self.results.fail(Failed(key=node.key, error=_last_line(error), traceback=text, meta=self._meta(context)))
-        self.failed[node.key] = _last_line(error)
+        self.results.fail(Failed(key=node.key, error=last_line(error), traceback=text, meta=self._meta(context)))
+        self.failed[node.key] = last_line(error)
         del self.waiting[node.key]
-        self._line(node, f"failed: {_last_line(error)}")
+        self._line(node, f"failed: {last_line(error)}")
         for key in [key for key in self.waiting if key in self.users[node.key]]:
             skipped = self.waiting.pop(key)
             self.skipped[key] = node.key
@@ -250,10 +251,6 @@ class Runner:
 
 def _kind(node: PackageNode) -> Hashable:
     return node.workload, node.label
-
-
-def _last_line(error: Exception) -> str:
-    return traceback.format_exception_only(error)[-1].strip()
 
 
 @cache

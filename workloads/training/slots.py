@@ -11,6 +11,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -33,6 +34,7 @@ def run_jobs(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
     that cannot be laid at one network's door those under way are tried one by one, so that only the guilty one fails;
     the others go on together, unless none was guilty and it is the array that fails.
     """
+    _set_imports_aside()
     torch.set_num_threads(jobs[0].config.threads)
     if torch.device(hardware.device).index is not None:
         torch.cuda.set_device(hardware.device)  # graphs are captured on the device that is the current one
@@ -56,6 +58,13 @@ def run_jobs(jobs: Sequence[Job], hardware: Hardware) -> Iterator[Ended]:
         gc.collect()  # a step and its array refer to each other, and the next array needs their memory
         if suspects and not (yield from _one_by_one(suspects, hardware)):
             limit = 1
+
+
+@cache
+def _set_imports_aside() -> None:
+    """Once a process: to search all that is imported, between trainings, took a seventh of the time of small ones."""
+    gc.collect()
+    gc.freeze()
 
 
 def _one_by_one(jobs: Sequence[Job], hardware: Hardware) -> Generator[Ended, None, bool]:
