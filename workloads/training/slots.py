@@ -6,6 +6,7 @@ order and end. A slot that comes free takes the next job; when none is left the 
 
 from __future__ import annotations
 
+import atexit
 import gc
 import math
 import time
@@ -65,6 +66,7 @@ def _set_imports_aside() -> None:
     """Once a process: to search all that is imported, between trainings, took a seventh of the time of small ones."""
     gc.collect()
     gc.freeze()
+    atexit.register(gc.unfreeze)  # libraries count at the end what was not let go, and complain of it
 
 
 def _one_by_one(jobs: Sequence[Job], hardware: Hardware) -> Generator[Ended, None, bool]:

@@ -131,7 +131,7 @@ def test_an_array_equals_single_trainings(kind: str, chosen: tuple[bool, ...]):
 def test_every_model_trains_in_an_array(model: Model, side: int):
     configs = [
         make(model=model, data=Tiny(side=side, count=12), batch_size=8, stop=Stop(epochs=5),
-             optimizer=SGD(lr=1e-4 * (seed + 1), momentum=0.5))
+             optimizer=SGD(lr=2e-5 * (seed + 1), momentum=0.5))  # far steps multiply what rounding differs in
         for seed in range(2)
     ]  # fmt: skip
     compare(configs, (2,))
