@@ -199,8 +199,10 @@ def test_a_state_is_asked_for_about_once_a_minute(tmp_path: Path):
     here.restore()
     here.save(lambda: pytest.fail("too early"))
     here._kept -= 60
-    here.save(lambda: Checkpoint({}, {}))
-    here.save(lambda: pytest.fail("too early again"))
+    asked: list[int] = []
+    for count in range(2):
+        here.save(lambda count=count: asked.append(count) or Checkpoint({}, {}))
+    assert asked == [0], "and not again at once"
 
 
 def test_a_checkpoint_of_another_torch_is_told_however_often_it_is_taken_up(
