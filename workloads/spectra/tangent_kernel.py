@@ -18,6 +18,7 @@ from torch.func import functional_call, vjp, vmap
 from workloads.training.evaluation import eval_mode
 
 BLOCK = 1 << 26  # numbers of a layer's Jacobian, or of its products, that exist at once
+FEW = 5  # a sum over one in so many places is faster than the product over all of them
 STRIPE = 64  # columns of a symmetric product that are computed at once, from their diagonal down
 
 
@@ -87,25 +88,30 @@ def _sum(uses: list[Use], logits: Tensor) -> Tensor:
     total = logits.new_zeros(count * outputs, count * outputs, dtype=torch.float64)
     with torch.no_grad():
         for index, use in enumerate(uses):
-            total += _layer(use, torch.stack([gradients[index] for gradients in backward], 1))
+            total += _layer(use, [gradients[index] for gradients in backward])
     total = (total + total.T) / 2  # products of matrices round differently on the two sides
     return total.view(count, outputs, count, outputs).transpose(1, 2)
 
 
-def _layer(use: Use, d: Tensor) -> Tensor:
-    """One layer's part (NK, NK), d being the gradients by its output (N, K, ...)."""
+def _layer(use: Use, gradients: list[Tensor]) -> Tensor:
+    """One layer's part (NK, NK), of the K logits' gradients by its output, each (N, O, ...)."""
     layer = use.layer
     if isinstance(layer, nn.Linear) and use.inputs[0].dim() == 2:
-        return _linear(layer, use.inputs[0].double(), d.double())
+        return _linear(layer, use.inputs[0].double(), torch.stack(gradients, 1).double())
     if isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
-        return _convolution(layer, use.inputs[0], d)
+        return _convolution(layer, use.inputs[0], torch.stack(gradients, 1).flatten(3))
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.track_running_stats:
-        return _batch_norm(layer, use.inputs[0], d)
-    return _any(use, d)
+        return _batch_norm(layer, use.inputs[0], gradients)
+    return _any(use, torch.stack(gradients, 1))
+
+
+def _channels_last(values: Tensor) -> Tensor:
+    """(N, P, O) of a layer's values (N, O, ...): P places of a map, or one."""
+    return values.movedim(1, -1).reshape(len(values), -1, values.shape[1])
 
 
 def _linear(layer: nn.Linear, u: Tensor, d: Tensor) -> Tensor:
-    r"""$(d_{ik} \cdot d_{jl})(u_i \cdot u_j + 1)$, without the 1 where there is no bias."""
+    r"""$(d_{ik} \cdot d_{jl})(u_i \cdot u_j + 1)$, without the 1 where there is no bias; d is (N, K, O)."""
     inputs = u @ u.T + (layer.bias is not None)
     flat = d.flatten(0, 1)
     outputs = d.shape[1]
@@ -113,12 +119,12 @@ def _linear(layer: nn.Linear, u: Tensor, d: Tensor) -> Tensor:
 
 
 def _convolution(layer: nn.Conv2d, x: Tensor, d: Tensor) -> Tensor:
-    """By the Jacobian, some output channels at a time, or by pairs of images, whichever is less to compute."""
-    kernel, stride, padding = layer.kernel_size, layer.stride, layer.padding
-    assert not isinstance(padding, str)
-    u = F.unfold(x, kernel, layer.dilation, padding, stride)  # (N, I, P) with I = C kh kw
-    d = d.flatten(3)  # (N, K, O, P)
-    (count, inputs, places), (outputs, channels) = u.shape, d.shape[1:3]
+    """By the Jacobian, some output channels at a time, or by pairs of images, whichever is less to compute.
+
+    The gradients d are (N, K, O, P), with P places of the map.
+    """
+    u = _patches(layer, x)
+    (count, places, inputs), (outputs, channels) = u.shape, d.shape[1:3]
     rows = count * outputs
     by_pairs = count**2 / 2 * places * (places * (inputs + outputs * channels) + outputs**2 * channels)
     by_jacobian = rows * channels * inputs * (places + rows / 2)
@@ -129,16 +135,46 @@ def _convolution(layer: nn.Conv2d, x: Tensor, d: Tensor) -> Tensor:
     return found
 
 
+def _patches(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """What a convolution sees at each place: (N, P, I) with I = kh kw C."""
+    assert not isinstance(layer.padding, str)
+    (down, right), (high, wide) = layer.dilation, layer.kernel_size
+    x = F.pad(x, (layer.padding[1], layer.padding[1], layer.padding[0], layer.padding[0]))
+    x = x.unfold(2, down * (high - 1) + 1, layer.stride[0]).unfold(3, right * (wide - 1) + 1, layer.stride[1])
+    return x[..., ::down, ::right].permute(0, 2, 3, 4, 5, 1).reshape(len(x), -1, high * wide * x.shape[1])
+
+
 def _by_jacobian(u: Tensor, d: Tensor) -> Tensor:
-    r"""$J J^\top$ with $J_{ik} = \sum_p d_{ik}(o, p)\, u_i(c, p)$."""
+    r"""$J J^\top$ with $J_{ik} = \sum_p d_{ik}(o, p)\, u_i(p, c)$."""
     count, outputs = d.shape[:2]
     total = d.new_zeros(count * outputs, count * outputs, dtype=torch.float64)
-    at_once = max(1, BLOCK // (count * outputs * u.shape[1]))
+    at_once = max(1, BLOCK // (count * outputs * u.shape[2]))
     for some in d.split(at_once, 2):
-        jacobian = torch.bmm(some.flatten(1, 2), u.transpose(1, 2)).reshape(count * outputs, -1)
+        jacobian = _jacobian(u, some).view(count * outputs, -1)
         for begin in range(0, len(jacobian), STRIPE):
             total[begin:, begin : begin + STRIPE] += jacobian[begin:] @ jacobian[begin : begin + STRIPE].T
     return _mirrored(total)
+
+
+def _jacobian(u: Tensor, d: Tensor) -> Tensor:
+    """(N, KO, I), on a CPU by the few places of a channel to which a max-pool hands its gradients, if one follows."""
+    if d.device.type == "cpu" and u.dtype == torch.float32:
+        there = d[:, 0] != 0  # (N, O, P)
+        most = int(there.sum(2).max())
+        if 0 < most * FEW <= d.shape[3]:
+            chosen = there.float().topk(most).indices[:, None].expand(-1, d.shape[1], -1, -1)  # (N, K, O, most)
+            weights = d.gather(3, chosen)
+            if weights.count_nonzero() == d.count_nonzero():  # the first logit's places are those of all logits
+                return _by_places(u, chosen, weights).view(len(u), -1, u.shape[2])
+    return torch.bmm(d.flatten(1, 2), u)
+
+
+def _by_places(u: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+    r"""$\sum_q w_{ik}(o, q)\, u_i(p_{ik}(o, q), c)$, (N K O, I), of places and weights (N, K, O, Q)."""
+    first = torch.arange(0, u.shape[0] * u.shape[1], u.shape[1], dtype=torch.int32)
+    rows = places.int() + first[:, None, None, None]
+    most = places.shape[-1]
+    return F.embedding_bag(rows.view(-1, most), u.flatten(0, 1), mode="sum", per_sample_weights=weights.view(-1, most))
 
 
 def _by_pairs(u: Tensor, d: Tensor) -> Tensor:
@@ -150,7 +186,7 @@ def _by_pairs(u: Tensor, d: Tensor) -> Tensor:
         left = d[i].reshape(outputs * channels, places)
         for j in range(i, count, at_once):
             others, there = d[j : j + at_once], slice(j, j + at_once)
-            inner = u[i].T @ u[there]  # (n, P, P)
+            inner = u[i] @ u[there].transpose(1, 2)  # (n, P, P)
             carried = (left @ inner).view(-1, outputs, channels * places)
             total[there, :, i] = torch.bmm(others.flatten(2), carried.transpose(1, 2)).double()
     return _mirrored(total.view(count * outputs, -1))
@@ -161,15 +197,15 @@ def _mirrored(lower: Tensor) -> Tensor:
     return lower.tril() + lower.tril(-1).T
 
 
-def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, d: Tensor) -> Tensor:
+def _batch_norm(layer: nn.BatchNorm1d | nn.BatchNorm2d, x: Tensor, gradients: list[Tensor]) -> Tensor:
     r"""$J J^\top$ with $J_{ik} = (\sum_p d_{ik}(o, p)\, \hat x_i(o, p), \sum_p d_{ik}(o, p))$, $\hat x$ normalized."""
-    total = d.new_zeros(d.shape[0] * d.shape[1], d.shape[0] * d.shape[1], dtype=torch.float64)
-    normalized = F.batch_norm(x, layer.running_mean, layer.running_var, eps=layer.eps)
-    for parameter, part in ((layer.weight, d * normalized[:, None]), (layer.bias, d)):
-        if parameter is not None:
-            rows = part.reshape(*d.shape[:3], -1).sum(3).flatten(0, 1).double()
-            total += rows @ rows.T
-    return total
+    rows = []
+    normalized = _channels_last(F.batch_norm(x, layer.running_mean, layer.running_var, eps=layer.eps))
+    for d in map(_channels_last, gradients):
+        parts = [part for there, part in ((layer.weight, d * normalized), (layer.bias, d)) if there is not None]
+        rows.append(torch.cat([part.sum(1) for part in parts], 1) if parts else d.new_zeros(len(d), 0))
+    jacobian = torch.stack(rows, 1).flatten(0, 1).double()
+    return jacobian @ jacobian.T
 
 
 def _any(use: Use, d: Tensor) -> Tensor:

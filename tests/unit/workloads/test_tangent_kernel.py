@@ -54,10 +54,38 @@ def test_every_network_has_the_kernel_of_its_jacobian(case: Case):
 def test_both_ways_and_all_blocks_give_one_convolution(way: str, block: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(ntk, "BLOCK", block)
     draws = torch.Generator().manual_seed(0)
-    u = torch.randn(3, 6, 5, dtype=torch.float64, generator=draws)
+    u = torch.randn(3, 5, 6, dtype=torch.float64, generator=draws)
     d = torch.randn(3, 2, 4, 5, dtype=torch.float64, generator=draws)
-    jacobian = torch.einsum("nkop,ncp->nkoc", d, u).reshape(6, -1)
+    jacobian = torch.einsum("nkop,npc->nkoc", d, u).reshape(6, -1)
     torch.testing.assert_close(getattr(ntk, way)(u, d), jacobian @ jacobian.T, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["one place for all logits", "other places for another logit"])
+def test_gradients_of_a_few_places_give_the_same_convolution(shared: bool, monkeypatch: pytest.MonkeyPatch):
+    """Behind a max-pool; in float32, by sums over the places where those are the same for all logits."""
+    draws = torch.Generator().manual_seed(0)
+    u = torch.randn(3, 36, 7, generator=draws)
+    d = torch.zeros(3, 2, 4, 36)
+    places = torch.rand(3, 4, 36, generator=draws).topk(4).indices
+    for logit in range(2):
+        d[:, logit].scatter_(2, (places + (0 if shared else logit)) % 36, torch.randn(3, 4, 4, generator=draws))
+    d[0, :, 0] = 0  # a channel that is switched off
+    calls: list[int] = []
+    by_places = ntk._by_places
+    monkeypatch.setattr(ntk, "_by_places", lambda *given: calls.append(1) or by_places(*given))
+    jacobian = torch.einsum("nkop,npc->nkoc", d.double(), u.double()).reshape(6, -1)
+    torch.testing.assert_close(ntk._by_jacobian(u, d), jacobian @ jacobian.T, rtol=1e-5, atol=1e-5)
+    assert len(calls) == shared
+
+
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation"), [(1, (0, 0), 1), (2, (1, 1), 1), ((1, 3), (2, 1), 1), (1, (0, 2), (2, 1))]
+)
+def test_patches_are_those_of_unfold(stride: Any, padding: tuple[int, int], dilation: Any):
+    layer = nn.Conv2d(2, 3, (3, 2), stride, padding, dilation)
+    x = torch.randn(2, 2, 9, 8, generator=torch.Generator().manual_seed(0))
+    slow = nn.functional.unfold(x, (3, 2), dilation, padding, stride).view(2, 2, 6, -1)  # (N, C, kh kw, P)
+    assert torch.equal(ntk._patches(layer, x), slow.permute(0, 3, 2, 1).flatten(2))
 
 
 def test_a_linear_model_has_its_closed_form():
