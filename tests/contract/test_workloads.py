@@ -189,7 +189,7 @@ def test_an_optimizer_lowers_a_convex_loss_and_repeats_itself(kind: type[Any]):
         weights = torch.tensor([[3.0, -2.0], [1.0, 1.0]])
         state = optimizer.state(weights)
         for _ in range(20):
-            optimizer.step(weights, 2 * weights, state, move)
+            optimizer.step(weights, [2 * weights], state, move)
         return weights
 
     first, again = descend(), descend()

@@ -17,6 +17,7 @@ from workloads.arrays.layers import BatchNormArray, Conv2dArray, DropoutArray, T
 from workloads.contract import stream_seed
 
 COUNTED = "num_batches_tracked"
+APART = 1 << 15  # numbers of a parameter, on average, from which on gradients stay apart on a CPU
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Network:
     """S networks of one architecture.
 
     Attributes:
-        weights: (S, P), requires grad; row s is network s.
+        weights: (S, P); row s is network s.
         buffers: Batch norm's running statistics by name, (S, C) each, and its counters (S,).
         steps: (S,) int64, training steps each network has made; moves the streams inside a step along.
         first: How many images of the step's batch are before those that go through now.
@@ -56,7 +57,11 @@ class Network:
         model = build()
         self.layout = _layout(model)
         count = sum(parameter.numel() for parameter in model.parameters())
-        self.weights = torch.zeros(size, count, dtype=dtype, device=device).requires_grad_()
+        self.weights = torch.zeros(size, count, dtype=dtype, device=device)
+        # The leaves of the forward pass, (S, numel) each, in the place of `weights`.
+        self._leaves = [
+            self.weights.detach()[:, parameter.begin : parameter.end].requires_grad_() for parameter in self.layout
+        ]
         self.buffers = {
             name: torch.zeros(size, *item.shape, dtype=dtype if item.is_floating_point() else item.dtype, device=device)
             for name, item in model.named_buffers()
@@ -106,11 +111,23 @@ class Network:
 
     def logits(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
         """Images (N, S*C, H, W) -> (S, N, classes), in the mode that `train` or `evaluating` has set."""
-        stacked = self.weights if weights is None else weights
-        sizes = [parameter.end - parameter.begin for parameter in self.layout]
-        for (parts, local), part in zip(self._taps, stacked.split(sizes, 1), strict=True):
+        stacked = self._leaves
+        if weights is not None:
+            stacked = weights.split([parameter.end - parameter.begin for parameter in self.layout], 1)
+        for (parts, local), part in zip(self._taps, stacked, strict=True):
             parts[local] = part
         return self._twin(x)
+
+    def gradient(self, loss: Tensor) -> list[Tensor]:
+        """Of a sum of what `logits` gave, by the weights: pieces (S, p), whose columns make up (S, P) one by one.
+
+        To put large ones into one tensor would take as long as a third of a step of descent; many small ones in one
+        take one operation where they would take many.
+        """
+        found = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
+        if self.device.startswith("cpu") and self.weights.numel() >= APART * len(found):
+            return [*found]
+        return [torch.cat(found, 1)]
 
     @property
     def has_layouts(self) -> bool:
@@ -164,7 +181,7 @@ class Network:
 
     def parameters(self, slot: int) -> dict[str, Tensor]:
         """In-place views of one network's parameters by name, in their usual shapes."""
-        row = self.weights.detach()[slot]
+        row = self.weights[slot]
         return {parameter.name: parameter.of(row) for parameter in self.layout}
 
     def state(self, slot: int) -> dict[str, Tensor]:

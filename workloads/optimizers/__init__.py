@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -47,8 +47,8 @@ class SGD(Config):
 
         return {"velocity": torch.zeros_like(weights)}
 
-    def step(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], move: Move) -> None:
-        """Move the stacked weights (S, P) in place; the gradient is used up."""
+    def step(self, weights: Tensor, gradient: Sequence[Tensor], state: Mapping[str, Tensor], move: Move) -> None:
+        """Move the stacked weights (S, P) in place, by a gradient in pieces (S, p)."""
         from workloads.optimizers.descent import descend
 
         descend(weights, gradient, state["velocity"], move)
@@ -65,8 +65,8 @@ class Langevin(SGD):
     name: Literal["langevin"] = "langevin"  # pyright: ignore[reportIncompatibleVariableOverride]
     noise: float = Field(ge=0, description="A, the noise's standard deviation in each step; the schedule leaves it.")
 
-    def step(self, weights: Tensor, gradient: Tensor, state: Mapping[str, Tensor], move: Move) -> None:
-        """Move the stacked weights (S, P) in place; the gradient is used up."""
+    def step(self, weights: Tensor, gradient: Sequence[Tensor], state: Mapping[str, Tensor], move: Move) -> None:
+        """Move the stacked weights (S, P) in place, by a gradient in pieces (S, p)."""
         from workloads.optimizers.descent import descend, diffuse
 
         descend(weights, gradient, state["velocity"], move)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -31,13 +31,31 @@ class Move:
 
 
 @torch.no_grad()
-def descend(weights: Tensor, gradient: Tensor, velocity: Tensor, move: Move) -> None:
-    r"""$g \leftarrow g + \lambda w$, $v \leftarrow m v + g$, $w \leftarrow w - \eta v$, in place; (S, P) each."""
-    if move.decay is not None:
-        gradient = gradient.addcmul_(weights, move.decay)
-    if "momentum" in move.used:
-        gradient = velocity.mul_(move.numbers["momentum"]).add_(gradient)
-    weights.addcmul_(gradient, move.rate, value=-1)
+def descend(weights: Tensor, gradient: Sequence[Tensor], velocity: Tensor, move: Move) -> None:
+    r"""$g \leftarrow g + \lambda w$, $v \leftarrow m v + g$, $w \leftarrow w - \eta v$, in place; (S, P) each.
+
+    The gradient comes in pieces (S, p), whose columns make up those of the others one by one; it is left as it is.
+    """
+    with_momentum = "momentum" in move.used
+    if with_momentum:
+        velocity.mul_(move.numbers["momentum"])
+    begin = 0
+    for piece in gradient:
+        its = slice(begin, begin + piece.shape[1])
+        if move.decay is not None:
+            piece = torch.addcmul(piece, weights[:, its], _columns(move.decay, its))
+        if with_momentum:
+            velocity[:, its].add_(piece)
+        else:
+            weights[:, its].addcmul_(piece, _columns(move.rate, its), value=-1)
+        begin = its.stop
+    if with_momentum:
+        weights.addcmul_(velocity, move.rate, value=-1)
+
+
+def _columns(numbers: Tensor, its: slice) -> Tensor:
+    """Of (S, P), or of (S, 1), one for all."""
+    return numbers if numbers.shape[1] == 1 else numbers[:, its]
 
 
 @torch.no_grad()

@@ -41,7 +41,7 @@ class Array:
         for purpose in STREAMS:
             self.network.open_stream(purpose)
         self.network.train()
-        self.state = config.optimizer.state(self.network.weights.detach())
+        self.state = config.optimizer.state(self.network.weights)
         self.pool = Pool(data, size, own_images, device, dtype)
         self.augments = config.data.augment == "crop_flip"
         self.numbers = {name: torch.zeros(size, 1, dtype=dtype, device=device) for name in arrayable(config)}

@@ -80,7 +80,7 @@ def _seconds(array: Array, step: Step) -> float:
 @contextmanager
 def preserved(array: Array) -> Iterator[None]:
     """What steps change is put back afterwards."""
-    weights = array.network.weights.detach()
+    weights = array.network.weights
     changed = [weights, array.network.steps, *array.network.buffers.values(), *array.state.values()]
     kept = [item.clone() for item in changed]
     try:

@@ -39,7 +39,7 @@ class Stepper:
         """One step on each network's images `rows` (S, B), augmented by `draws` (S, B, 3); the mean losses (S,)."""
         array = self.array
         losses, gradient = self._gradient(rows, draws)
-        weights = array.network.weights.detach()
+        weights = array.network.weights
         move = Move(
             array.rates if self._rate_scale is None else array.rates * self._rate_scale,
             self._decay(weights),
@@ -51,18 +51,19 @@ class Stepper:
         array.network.steps += 1
         return losses
 
-    def _gradient(self, rows: Tensor, draws: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean losses (S,) and their gradients (S, P). A full batch goes through in blocks: the sum is the same."""
+    def _gradient(self, rows: Tensor, draws: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Mean losses (S,) and their gradients, in pieces. A full batch goes through in blocks: the sum is the same."""
         array, count = self.array, rows.shape[1]
         whole = array.config.batch_size != "full" or array.network.normalizes
         block = count if whole else min(count, BLOCK)
         losses, gradient = self._block_gradient(rows, draws, 0, block)
         for begin in range(block, count, block):
             more, further = self._block_gradient(rows, draws, begin, begin + block)
-            losses, gradient = losses + more, gradient.add_(further)
+            losses = losses + more
+            gradient = [piece + its for piece, its in zip(gradient, further, strict=True)]
         return losses, gradient
 
-    def _block_gradient(self, rows: Tensor, draws: Tensor | None, begin: int, end: int) -> tuple[Tensor, Tensor]:
+    def _block_gradient(self, rows: Tensor, draws: Tensor | None, begin: int, end: int) -> tuple[Tensor, list[Tensor]]:
         """What the images from `begin` to `end` add to the mean losses over all rows, and to their gradient."""
         array, count = self.array, rows.shape[1]
         rows, draws = rows[:, begin:end], _part(draws, begin, end)
@@ -70,8 +71,7 @@ class Stepper:
         images, labels = array.pool.batch(rows, draws), array.pool.labels_of(rows)
         x = array.pool.normalized(images) if array.config.adversary is None else self._attacked(images, labels)
         losses = self._losses(x, labels).sum(1) / count
-        (gradient,) = torch.autograd.grad(losses.sum(), array.network.weights)
-        return losses.detach().double(), gradient
+        return losses.detach().double(), array.network.gradient(losses.sum())
 
     def compiled(self) -> Stepper:
         """The same steps, with the forward and backward passes compiled."""
@@ -92,7 +92,7 @@ class Stepper:
         """The adversary's images, normalized. The weights are held fixed: no gradient is computed for them."""
         array, adversary = self.array, self.array.config.adversary
         assert adversary is not None
-        pixels, weights = array.pool.pixels(images), array.network.weights.detach()
+        pixels, weights = array.pool.pixels(images), array.network.weights
 
         def loss(inside: Tensor) -> Tensor:
             return self._losses(array.pool.normalized_pixels(inside), labels, weights).mean(1)
