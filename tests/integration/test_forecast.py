@@ -14,7 +14,7 @@ from orchestrator.store import Store
 from tests.integration.test_sweep import REPO, sweep
 
 QUICKSTART = REPO / "sweeps" / "quickstart.yaml"
-SMALLER = ["confusion=[0, 400]", "treatment=[vanilla]", "go_on.stop.epochs=50"]  # the whole takes minutes
+SMALLER = ["confusion=[0, 400]", "treatment=[vanilla]", "go_on.stop.epochs=20"]  # the whole takes minutes
 FACTOR = 1.5
 
 
