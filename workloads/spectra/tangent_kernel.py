@@ -8,6 +8,7 @@ take one forward pass and as many backward passes as there are logits, over all 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +100,7 @@ def _layer(use: Use, gradients: list[Tensor]) -> Tensor:
     if isinstance(layer, nn.Linear) and use.inputs[0].dim() == 2:
         return _linear(layer, use.inputs[0].double(), torch.stack(gradients, 1).double())
     if isinstance(layer, nn.Conv2d) and layer.groups == 1 and not isinstance(layer.padding, str):
-        return _convolution(layer, use.inputs[0], torch.stack(gradients, 1).flatten(3))
+        return _convolution(layer, use.inputs[0], [it.flatten(2) for it in gradients])
     if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d) and layer.track_running_stats:
         return _batch_norm(layer, use.inputs[0], gradients)
     return _any(use, torch.stack(gradients, 1))
@@ -118,19 +119,19 @@ def _linear(layer: nn.Linear, u: Tensor, d: Tensor) -> Tensor:
     return (flat @ flat.T) * inputs.repeat_interleave(outputs, 0).repeat_interleave(outputs, 1)
 
 
-def _convolution(layer: nn.Conv2d, x: Tensor, d: Tensor) -> Tensor:
+def _convolution(layer: nn.Conv2d, x: Tensor, d: Sequence[Tensor]) -> Tensor:
     """By the Jacobian, some output channels at a time, or by pairs of images, whichever is less to compute.
 
-    The gradients d are (N, K, O, P), with P places of the map.
+    The gradients d of each logit are (N, O, P), with P places of the map.
     """
     u = _patches(layer, x)
-    (count, places, inputs), (outputs, channels) = u.shape, d.shape[1:3]
+    (count, places, inputs), outputs, channels = u.shape, len(d), d[0].shape[1]
     rows = count * outputs
     by_pairs = count**2 / 2 * places * (places * (inputs + outputs * channels) + outputs**2 * channels)
     by_jacobian = rows * channels * inputs * (places + rows / 2)
     found = _by_pairs(u, d) if by_pairs < by_jacobian else _by_jacobian(u, d)
     if layer.bias is not None:
-        bias = d.sum(3).flatten(0, 1).double()
+        bias = torch.stack([it.sum(2) for it in d], 1).flatten(0, 1).double()
         found += bias @ bias.T
     return found
 
@@ -144,41 +145,45 @@ def _patches(layer: nn.Conv2d, x: Tensor) -> Tensor:
     return x[..., ::down, ::right].permute(0, 2, 3, 4, 5, 1).reshape(len(x), -1, high * wide * x.shape[1])
 
 
-def _by_jacobian(u: Tensor, d: Tensor) -> Tensor:
+def _by_jacobian(u: Tensor, d: Sequence[Tensor]) -> Tensor:
     r"""$J J^\top$ with $J_{ik} = \sum_p d_{ik}(o, p)\, u_i(p, c)$."""
-    count, outputs = d.shape[:2]
-    total = d.new_zeros(count * outputs, count * outputs, dtype=torch.float64)
-    at_once = max(1, BLOCK // (count * outputs * u.shape[2]))
-    for some in d.split(at_once, 2):
-        jacobian = _jacobian(u, some).view(count * outputs, -1)
+    (count, channels, places), outputs = d[0].shape, len(d)
+    total = u.new_zeros(count * outputs, count * outputs, dtype=torch.float64)
+    at_once = max(1, BLOCK // (count * outputs * max(places, u.shape[2])))
+    for first in range(0, channels, at_once):
+        jacobian = _jacobian(u, [it[:, first : first + at_once] for it in d]).view(count * outputs, -1)
         for begin in range(0, len(jacobian), STRIPE):
             total[begin:, begin : begin + STRIPE] += jacobian[begin:] @ jacobian[begin : begin + STRIPE].T
     return _mirrored(total)
 
 
-def _jacobian(u: Tensor, d: Tensor) -> Tensor:
+def _jacobian(u: Tensor, d: Sequence[Tensor]) -> Tensor:
     """(N, KO, I), on a CPU by the few places of a channel to which a max-pool hands its gradients, if one follows."""
-    if d.device.type == "cpu" and u.dtype == torch.float32:
-        there = d[:, 0] != 0  # (N, O, P)
+    if u.device.type == "cpu" and u.dtype == torch.float32:
+        there = d[0] != 0
         most = int(there.sum(2).max())
-        if 0 < most * FEW <= d.shape[3]:
-            chosen = there.float().topk(most).indices[:, None].expand(-1, d.shape[1], -1, -1)  # (N, K, O, most)
-            weights = d.gather(3, chosen)
-            if weights.count_nonzero() == d.count_nonzero():  # the first logit's places are those of all logits
-                return _by_places(u, chosen, weights).view(len(u), -1, u.shape[2])
-    return torch.bmm(d.flatten(1, 2), u)
+        if 0 < most * FEW <= there.shape[2]:
+            places = there.float().topk(most).indices  # (N, O, most)
+            weights = torch.stack([it.gather(2, places) for it in d], 1)
+            if weights.count_nonzero() == sum(
+                it.count_nonzero() for it in d
+            ):  # all logits have the places of the first
+                return _by_places(u, places, weights)
+    return torch.bmm(torch.stack([*d], 1).flatten(1, 2), u)
 
 
 def _by_places(u: Tensor, places: Tensor, weights: Tensor) -> Tensor:
-    r"""$\sum_q w_{ik}(o, q)\, u_i(p_{ik}(o, q), c)$, (N K O, I), of places and weights (N, K, O, Q)."""
+    r"""$\sum_q w_{ik}(o, q)\, u_i(p_i(o, q), c)$, (N, KO, I), of places (N, O, Q) and weights (N, K, O, Q)."""
     first = torch.arange(0, u.shape[0] * u.shape[1], u.shape[1], dtype=torch.int32)
-    rows = places.int() + first[:, None, None, None]
-    most = places.shape[-1]
-    return F.embedding_bag(rows.view(-1, most), u.flatten(0, 1), mode="sum", per_sample_weights=weights.view(-1, most))
+    rows = (places.int() + first[:, None, None])[:, None].expand_as(weights).reshape(-1, places.shape[2])
+    given = weights.view_as(rows)
+    found = F.embedding_bag(rows, u.flatten(0, 1), mode="sum", per_sample_weights=given)
+    return found.view(len(u), -1, u.shape[2])
 
 
-def _by_pairs(u: Tensor, d: Tensor) -> Tensor:
+def _by_pairs(u: Tensor, gradients: Sequence[Tensor]) -> Tensor:
     r"""$\sum_{o, q} d_{jl}(o, q) \sum_p d_{ik}(o, p)\, u_i(p) \cdot u_j(q)$: for many channels on few places."""
+    d = torch.stack([*gradients], 1)
     count, outputs, channels, places = d.shape
     total = d.new_zeros(count, outputs, count, outputs, dtype=torch.float64)
     at_once = max(1, BLOCK // (places * max(places, outputs * channels)))

@@ -57,7 +57,7 @@ def test_both_ways_and_all_blocks_give_one_convolution(way: str, block: int, mon
     u = torch.randn(3, 5, 6, dtype=torch.float64, generator=draws)
     d = torch.randn(3, 2, 4, 5, dtype=torch.float64, generator=draws)
     jacobian = torch.einsum("nkop,npc->nkoc", d, u).reshape(6, -1)
-    torch.testing.assert_close(getattr(ntk, way)(u, d), jacobian @ jacobian.T, rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(getattr(ntk, way)(u, d.unbind(1)), jacobian @ jacobian.T, rtol=1e-13, atol=1e-13)
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["one place for all logits", "other places for another logit"])
@@ -74,7 +74,7 @@ def test_gradients_of_a_few_places_give_the_same_convolution(shared: bool, monke
     by_places = ntk._by_places
     monkeypatch.setattr(ntk, "_by_places", lambda *given: calls.append(1) or by_places(*given))
     jacobian = torch.einsum("nkop,npc->nkoc", d.double(), u.double()).reshape(6, -1)
-    torch.testing.assert_close(ntk._by_jacobian(u, d), jacobian @ jacobian.T, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(ntk._by_jacobian(u, d.unbind(1)), jacobian @ jacobian.T, rtol=1e-5, atol=1e-5)
     assert len(calls) == shared
 
 
