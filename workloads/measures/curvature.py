@@ -123,12 +123,11 @@ def _search(
         return Ends(nowhere, nowhere, 0)
     dtype = torch.float64 if precision == "fp64" else torch.float32
     product = _full_loss(snapshot, weight_decay, dtype).hessian
-    if method == "lanczos":
-        found = lanczos(product, start, residual, products, room=max(FEWEST, BASIS // (8 * size)))
-    else:
-        found = power(product, start, residual, products)
-    del product  # and the graphs that it keeps
     exact = _full_loss(snapshot, weight_decay, torch.float64, kept=0).hessian
+    if method == "lanczos":
+        return lanczos(product, start, residual, products, max(FEWEST, BASIS // (8 * size)), exact)
+    found = power(product, start, residual, products)
+    del product  # and the graphs that it keeps
     smallest, largest = (eigenpair(exact, pair.vector) for pair in (found.smallest, found.largest))
     return Ends(smallest, largest, found.products + 2)
 

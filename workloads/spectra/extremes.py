@@ -59,7 +59,9 @@ def eigenpair(symmetric: Map, vector: Tensor) -> Eigenpair:
     return Eigenpair(value.item(), (product - value * unit).norm().item(), unit)
 
 
-def lanczos(symmetric: Map, start: Tensor, residual: float, products: int, room: int = 100) -> Ends:
+def lanczos(
+    symmetric: Map, start: Tensor, residual: float, products: int, room: int = 100, exact: Map | None = None
+) -> Ends:
     """Lanczos' method, each vector made orthogonal to all before it twice, restarted where `room` vectors are full.
 
     A restart keeps the outermost quarter of Ritz vectors at either end. It ends when both residuals are at most
@@ -71,6 +73,7 @@ def lanczos(symmetric: Map, start: Tensor, residual: float, products: int, room:
         products: At least 1.
         start: (P,), not zero; an end whose eigenvectors it is orthogonal to is not found.
         room: The number of vectors in memory.
+        exact: The map that the check multiplies by, where `symmetric` is a rounded one.
 
     Source: Wu and Simon, Thick-restart Lanczos method for large symmetric eigenvalue problems, SIAM J. Matrix Anal.
     Appl. 22 (2000).
@@ -98,7 +101,7 @@ def lanczos(symmetric: Map, start: Tensor, residual: float, products: int, room:
             count = _restart(basis, projected, values, small)
         basis[count] = rest / left
     found = small[:, [0, -1]].T @ basis[:count]
-    return Ends(eigenpair(symmetric, found[0]), eigenpair(symmetric, found[1]), done + 2)
+    return Ends(*(eigenpair(exact or symmetric, vector) for vector in found), products=done + 2)
 
 
 def _orthogonal(vector: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
