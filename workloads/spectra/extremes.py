@@ -65,18 +65,16 @@ def lanczos(
     """Lanczos' method, each vector made orthogonal to all before it twice, restarted where `room` vectors are full.
 
     A restart keeps the outermost quarter of Ritz vectors at either end. It ends when both residuals are at most
-    `residual`, after so many products, or when the vectors span an invariant space. Two more products check. Where a
-    product is not finite all is nan.
+    `residual`, after so many products, at least 1, or when the vectors span an invariant space. Two more products
+    check. Where a product is not finite all is nan.
 
     Args:
         symmetric: (P,) -> (P,), float64.
-        products: At least 1.
         start: (P,), not zero; an end whose eigenvectors it is orthogonal to is not found.
         room: The number of vectors in memory.
         exact: The map that the check multiplies by, where `symmetric` is a rounded one.
 
-    Source: Wu and Simon, Thick-restart Lanczos method for large symmetric eigenvalue problems, SIAM J. Matrix Anal.
-    Appl. 22 (2000).
+    Source: Wu and Simon, Thick-restart Lanczos method for large symmetric eigenvalue problems, SIMAX 22 (2000).
     """
     room = max(min(room, products + 1), 8)
     basis = start.new_empty(room + 1, len(start), dtype=torch.float64)
@@ -85,11 +83,10 @@ def lanczos(
     count = done = 0
     values, small = projected.new_zeros(1), projected.new_ones(1, 1)
     for done in range(1, products + 1):
-        known = basis[: count + 1]
         rest = symmetric(basis[count])
         if not rest.isfinite().all():  # beyond what the map can be computed in: no eigensolver takes that
             return Ends(*(Eigenpair(math.nan, math.nan, rest * math.nan) for _ in range(2)), products=done)
-        rest, along = _orthogonal(rest, known)
+        rest, along = _orthogonal(rest, basis[: count + 1])
         projected[count, : count + 1] = projected[: count + 1, count] = along
         count += 1
         values, small = torch.linalg.eigh(projected[:count, :count])

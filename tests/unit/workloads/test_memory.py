@@ -285,9 +285,9 @@ print(json.dumps({"free": [free[s][0] for s in range(8)], "tight": [tight[s][0] 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="address-space limits are Linux's")
 def test_running_out_of_memory_halves_the_array_and_goes_on():
-    """Really: the process may map no more than what three to six of the eight networks take."""
+    """Really: the process may map no more than what three or four of the eight networks are reckoned to take."""
     model = config(model=MLP(width=700), precision="fp64")
-    allowed = int(5 * needed(model, 1))
+    allowed = int(3.5 * needed(model, 1))  # the estimate is on the safe side: all eight fit into what five would
     done = subprocess.run(
         [sys.executable, "-c", OUT_OF_MEMORY, str(allowed)],
         capture_output=True,
