@@ -121,8 +121,8 @@ class Network:
     def gradient(self, loss: Tensor) -> list[Tensor]:
         """Of a sum of what `logits` gave, by the weights: pieces (S, p), whose columns make up (S, P) one by one.
 
-        To put large ones into one tensor would take as long as a third of a step of descent; many small ones in one
-        take one operation where they would take many.
+        On a CPU, to put large ones into one tensor takes up to a tenth of a step of an MLP; many small ones are put
+        into one, for they would take many operations instead of one.
         """
         found = torch.autograd.grad(loss, self._leaves, materialize_grads=True)
         if self.device.startswith("cpu") and self.weights.numel() >= APART * len(found):
