@@ -264,11 +264,9 @@ def _import_libraries() -> None:
 
     A time limit that came in the middle of it would leave this process with a torch that cannot be imported again.
     """
-    import safetensors.torch
-    import torch
+    import safetensors.torch  # and with it torch
 
     assert safetensors.torch
-    assert torch
 
 
 def _worker() -> str:

@@ -7,6 +7,8 @@ first and the last command want the orchestrator, the middle two torch and pydan
     python -m workloads run PACKAGE OUT --data DATA --device cuda:0
     PYTHONPATH=. python tests/science/whole_cifar10.py script FILE --data DATA --device cuda:0 [--epochs 15]
     PYTHONPATH=. python tests/science/whole_cifar10.py compare PACKAGE OUT FILE
+
+Beside PACKAGE lie its sweep and the store that takes OUT.
 """
 
 from __future__ import annotations
@@ -26,10 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.benchmarks.rivals import textbook_epoch
+from workloads.datasets import CIFAR10
 
 SEEDS, WIDTH, EPOCHS = 5, 16, 15
 IMAGES, TESTED = 50_000, 1000
-MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
 FILE = "whole-cifar10.yaml"
 
 
@@ -74,14 +76,9 @@ def _sweep(*words: object) -> None:
 
 def script(data: Path, device: str, images: int, width: int, epochs: int) -> Iterator[float]:
     """Test accuracies of a plain script, seed by seed: the global generator, torch.optim, images cropped in batches."""
-    from torchvision.datasets import CIFAR10
-
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-    parts = [CIFAR10(data, train=part) for part in (True, False)]
-    (x, y), (test_x, test_y) = (
-        (torch.tensor(part.data).permute(0, 3, 1, 2).contiguous().to(device), torch.tensor(part.targets).to(device))
-        for part in parts
-    )
+    whole = CIFAR10().arrays(data)
+    x, y, test_x, test_y = (it.to(device) for it in (whole.train_x, whole.train_y, whole.test_x, whole.test_y))
     for seed in range(SEEDS):
         torch.manual_seed(1000 + seed)
         rows = torch.randperm(len(x))[:images].to(device)
@@ -112,13 +109,13 @@ def _cropped(x: Tensor) -> Tensor:
 
 
 def _normalized(x: Tensor) -> Tensor:
-    mean, std = (torch.tensor(channel, device=x.device)[:, None, None] for channel in (MEAN, STD))
+    mean, std = (torch.tensor(channel, device=x.device)[:, None, None] for channel in (CIFAR10.MEAN, CIFAR10.STD))
     return (x / 255 - mean) / std
 
 
-def compare(mine: list[float], theirs: list[float]) -> bool:
-    """Whether the means are within two standard errors; both are printed."""
-    error = math.sqrt((statistics.variance(mine) + statistics.variance(theirs)) / SEEDS)
+def alike(mine: list[float], theirs: list[float]) -> bool:
+    """Whether the means of as many seeds each are within two standard errors of their difference; all is printed."""
+    error = math.sqrt((statistics.variance(mine) + statistics.variance(theirs)) / len(mine))
     difference = statistics.mean(mine) - statistics.mean(theirs)
     for name, values in (("ours", mine), ("script", theirs)):
         print(f"{name:<7} {statistics.mean(values):.4f}  ({', '.join(f'{value:.4f}' for value in values)})")
@@ -126,29 +123,54 @@ def compare(mine: list[float], theirs: list[float]) -> bool:
     return abs(difference) <= 2 * error
 
 
+def compare(package: Path, out: Path, file: Path) -> None:
+    """Both sides of the check.
+
+    Raises:
+        SystemExit: the script had another recipe or was ended early, or the accuracies differ.
+    """
+    told = json.loads(file.read_text(encoding="utf-8"))
+    exported = json.loads(package.with_name(f"{package.name}-{FILE}").read_text(encoding="utf-8"))
+    if exported != spec(told["images"], told["width"], told["epochs"]):
+        raise SystemExit(f"{file}: other images, width or epochs than those of {package}")
+    if len(told["accuracies"]) != SEEDS:
+        raise SystemExit(f"{file}: {len(told['accuracies'])} of {SEEDS} seeds; run the script to its end")
+    if not alike(ours(package, out), told["accuracies"]):
+        raise SystemExit("the accuracies differ by more than two standard errors")
+
+
+def options_given() -> argparse.Namespace:
+    """The command and what it wants."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    added = {name: commands.add_parser(name) for name in ("export", "script", "compare")}
+    for name, paths in {"export": ["package"], "script": ["file"], "compare": ["package", "out", "file"]}.items():
+        for path in paths:
+            added[name].add_argument(path, type=lambda text: Path(text).absolute())
+    for name in ("export", "script"):
+        added[name].add_argument("--epochs", type=int, default=EPOCHS)
+        added[name].add_argument("--width", type=int, default=WIDTH)
+        added[name].add_argument("--images", type=int, default=IMAGES, help="fewer for a trial of this check itself")
+    added["script"].add_argument("--data", type=Path, required=True)
+    added["script"].add_argument("--device", default="cpu")
+    return parser.parse_args()
+
+
 def main() -> None:
     """One of the three commands."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=("export", "script", "compare"))
-    parser.add_argument("paths", type=Path, nargs="+")
-    parser.add_argument("--data", type=Path)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--epochs", type=int, default=EPOCHS)
-    parser.add_argument("--width", type=int, default=WIDTH)
-    parser.add_argument("--images", type=int, default=IMAGES, help="fewer for a trial of this check itself")
-    given = parser.parse_args()
+    given = options_given()
+    if given.command == "compare":
+        compare(given.package, given.out, given.file)
+        return
+    recipe = {"images": given.images, "width": given.width, "epochs": given.epochs}
     if given.command == "export":
-        export(given.paths[0].absolute(), given.images, given.width, given.epochs)
-    elif given.command == "script":
-        found = list[float]()
-        for accuracy in script(given.data, given.device, given.images, given.width, given.epochs):
-            found.append(accuracy)
-            given.paths[0].write_text(json.dumps(found), encoding="utf-8")
-            print(f"seed {len(found) - 1}: {accuracy:.4f}", flush=True)
-    else:
-        package, out, file = (path.absolute() for path in given.paths)
-        if not compare(ours(package, out), json.loads(file.read_text(encoding="utf-8"))):
-            raise SystemExit("the accuracies differ by more than two standard errors")
+        export(given.package, **recipe)
+        return
+    found = list[float]()
+    for accuracy in script(given.data, given.device, **recipe):
+        found.append(accuracy)
+        given.file.write_text(json.dumps({**recipe, "accuracies": found}), encoding="utf-8")
+        print(f"seed {len(found) - 1}: {accuracy:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -165,9 +165,8 @@ def _jacobian(u: Tensor, d: Sequence[Tensor]) -> Tensor:
         if 0 < most * FEW <= there.shape[2]:
             places = there.float().topk(most).indices  # (N, O, most)
             weights = torch.stack([it.gather(2, places) for it in d], 1)
-            if weights.count_nonzero() == sum(
-                it.count_nonzero() for it in d
-            ):  # all logits have the places of the first
+            elsewhere = sum(int(it.count_nonzero()) for it in d) - int(weights.count_nonzero())
+            if not elsewhere:  # all logits have the places of the first
                 return _by_places(u, places, weights)
     return torch.bmm(torch.stack([*d], 1).flatten(1, 2), u)
 

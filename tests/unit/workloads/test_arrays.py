@@ -36,7 +36,7 @@ from workloads.models import (
     VGGGeneralization,
     WideResNet,
 )  # fmt: skip
-from workloads.optimizers import SGD, Group, Langevin
+from workloads.optimizers import SGD, Group, Langevin, Optimizer
 from workloads.regularizers import NormBias
 from workloads.schedules import Multistep
 from workloads.train import Stop, TrainConfig
@@ -152,6 +152,39 @@ def test_gradient_descent_in_blocks_is_gradient_descent(monkeypatch: pytest.Monk
     monkeypatch.setattr(step, "BLOCK", 7)
     compare(configs, (1, 3))
     compare(dropping, (1, 3))  # an image's mask does not depend on its block
+
+
+GROUPS = (Group(match="bias", lr=0.1, weight_decay=0.0),)
+
+
+@pytest.mark.parametrize("batch_size", [16, "full"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        SGD(lr=0.05),
+        SGD(lr=0.05, weight_decay=0.1),
+        SGD(lr=0.05, weight_decay=0.1, groups=GROUPS),
+        SGD(lr=0.05, momentum=0.9, weight_decay=0.1, groups=GROUPS),
+        Langevin(lr=0.05, momentum=0.5, noise=0.01),
+    ],
+    ids=["plain", "decay", "groups", "all", "noise"],
+)
+def test_gradients_in_pieces_move_the_weights_to_the_same_bits(
+    optimizer: Optimizer, batch_size: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """Whether those of large parameters stay apart or all are put into one tensor."""
+    from workloads.arrays import network
+    from workloads.training import step
+
+    monkeypatch.setattr(step, "BLOCK", 7)
+    made_so = make(model=Conv4(width=2), optimizer=optimizer, batch_size=batch_size, stop=Stop(epochs=2))
+    found = []
+    for apart in (0, 1 << 60):
+        monkeypatch.setattr(network, "APART", apart)
+        found.append([made(ended).weights or {} for ended in run([made_so] * 3, 3)])
+    for one, other in zip(*found, strict=True):
+        assert one
+        assert far(one, other) == 0
 
 
 def test_bf16_drops_as_often_as_it_should():
